@@ -1,0 +1,1 @@
+"""Theory: analytic distributions, diagnostics and claims."""

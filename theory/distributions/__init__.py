@@ -1,0 +1,9 @@
+"""Laws with a closed-form score, denoiser and posterior: the truth samplers are measured against."""
+
+from functools import partial
+
+from workbench._export import export
+from workbench.catalogue import names
+
+__getattr__, __dir__ = export(__name__, __file__)
+catalogue = partial(names, "distributions")

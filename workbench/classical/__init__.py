@@ -1,0 +1,9 @@
+"""Classical reconstructions: the point estimates that users compare with."""
+
+from functools import partial
+
+from workbench._export import export
+from workbench.catalogue import names
+
+__getattr__, __dir__ = export(__name__, __file__)
+catalogue = partial(names, "classical")

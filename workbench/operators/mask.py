@@ -1,0 +1,64 @@
+"""Inpainting: only some entries of the signal are seen."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from workbench._errors import BadInput
+from workbench.operators._linear import Linear, ridge
+from workbench.operators._operator import checked
+
+
+@dataclass(frozen=True, eq=False)
+class Mask(Linear):
+    """y = x[mask]: the entries where the mask is True, flattened to (m,), so that every number of y is a measurement.
+
+    mask: (*signal) bool.  dtype: of the signal, float32 by default.  `A.H(y)` puts zeros where nothing was seen.
+    """
+
+    card = dict(family="inpainting", linear=True, svd=True, source="")
+
+    mask: Tensor
+    dtype: torch.dtype = torch.float32
+
+    def __post_init__(self):
+        if not isinstance(self.mask, Tensor) or self.mask.dtype != torch.bool:
+            raise BadInput(f"Mask: mask is {getattr(self.mask, 'dtype', type(self.mask).__name__)}, it should be a bool tensor; use mask > 0")
+        if not self.mask.any():
+            raise BadInput("Mask: mask has no True entry, so nothing is measured; keep at least one")
+
+    in_shape = property(lambda self: tuple(self.mask.shape))
+    out_shape = property(lambda self: (int(self.mask.sum()),))
+    in_dtype = out_dtype = property(lambda self: self.dtype)
+
+    @classmethod
+    def example(cls, rng, dtype=torch.float64):
+        return cls(rng.uniform(5, 7) < 0.4, dtype)
+
+    def forward(self, x):
+        return x[..., self.mask]
+
+    def adjoint(self, y):
+        x = y.new_zeros(*y.shape[:-1], *self.in_shape)
+        x[..., self.mask] = y
+        return x
+
+    def normal(self, x):
+        return x * self.mask
+
+    def norm(self):
+        return 1.0
+
+    def svd(self):
+        ones = torch.ones(self.out_shape, dtype=self.dtype.to_real(), device=self.mask.device)
+        everything = Mask(torch.ones(self.out_shape, dtype=torch.bool, device=self.mask.device), self.dtype)
+        return everything, ones, self.H
+
+    def solve(self, b, rho, x0=None, tol=None):
+        """(A^H A + rho I)^{-1} b = b / (mask + rho)."""
+        checked(b, self.in_shape, self.in_dtype, "Mask.solve")
+        rho = ridge(rho, b, len(self.in_shape))
+        if (rho == 0).any() and not self.mask.all():
+            raise BadInput("solve: rho = 0 and the mask hides entries, so there is no inverse; use rho > 0")
+        return b / (self.mask + rho)
