@@ -227,6 +227,15 @@ class Scaled(Linear):
     def adjoint(self, y):
         return torch.as_tensor(self.scale).conj() * self.A.adjoint(y)
 
+    def normal(self, x):
+        return abs(self.scale) ** 2 * self.A.normal(x)
+
+    def norm(self):
+        return float(abs(self.scale)) * self.A.norm()
+
+    def gram_spectrum(self, axes, probes=64):
+        return abs(self.scale) ** 2 * self.A.gram_spectrum(axes, probes)
+
 
 @dataclass(frozen=True, eq=False)
 class Jacobian(Linear):

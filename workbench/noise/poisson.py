@@ -1,0 +1,64 @@
+"""Poisson noise: counted photons."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from workbench._errors import BadInput
+from workbench.noise._noise import Noise
+from workbench.noise.gaussian import Gaussian
+
+
+@dataclass(frozen=True, eq=False)
+class Poisson(Noise):
+    """y ~ Poisson(gain * A(x) + background), y in counts.
+
+    gain: counts per unit of A(x), > 0; background: expected counts without signal, >= 0; numbers or tensors that
+    broadcast to y. The rate is floored at 1e-12 counts, where its logarithm would end.
+    """
+
+    card = dict(family="Poisson", source="")
+
+    gain: float | Tensor = 1.0
+    background: float | Tensor = 0.0
+
+    def __post_init__(self):
+        if not (torch.as_tensor(self.gain) > 0).all():
+            raise BadInput(f"noise.Poisson: gain = {self.gain} should be positive counts per unit of A(x)")
+        if not (torch.as_tensor(self.background) >= 0).all():
+            raise BadInput(f"noise.Poisson: background = {self.background} should not be negative")
+
+    @classmethod
+    def example(cls, rng):
+        return cls(gain=20.0, background=0.5)
+
+    def mean(self, clean):
+        """The rate gain * clean + background, in counts."""
+        if clean.is_complex():
+            raise BadInput("noise.Poisson: A(x) is complex, a rate is real; measure an intensity")
+        return self.gain * clean + self.background
+
+    def draw(self, clean, rng):
+        from scipy.stats import poisson
+
+        rate = self.mean(clean)
+        if (rate < 0).any():
+            raise BadInput(f"noise.Poisson: the rate is {rate.min().item():g} somewhere; it should not be negative")
+        uniform = rng.uniform(1, *clean.shape)[0]
+        counts = poisson.ppf(uniform.numpy(), rate.double().cpu().numpy())
+        return torch.as_tensor(counts).clamp_min(0).to(clean.device, clean.dtype)
+
+    def log_likelihood(self, y, clean):
+        """sum y log rate - rate - log y!, in float64."""
+        rate, y = self.mean(clean).double().clamp_min(1e-12), y.double()
+        terms = y * rate.log() - rate - torch.lgamma(y + 1)
+        return terms.sum(tuple(range(rate.ndim - y.ndim, rate.ndim)))
+
+    def gaussian(self, y):
+        """The plug-in Gaussian noise of (y - background) / gain, whose variance is max(y, 1) / gain^2."""
+        return Gaussian(y.clamp_min(1).sqrt() / self.gain)
+
+    def whiten(self, A, y):
+        raise BadInput("noise.Poisson cannot be whitened exactly; use noise.gaussian(y) with (y - background) / gain")
+

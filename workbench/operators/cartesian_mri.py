@@ -1,0 +1,191 @@
+"""Cartesian MRI with several receive coils (SENSE)."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from math import prod
+
+import torch
+from torch import Tensor
+from torch.fft import fftn, fftshift, ifftn, ifftshift
+
+from workbench._errors import BadInput
+from workbench.operators._linear import Linear
+
+CHUNK = 2**20  # coil-image numbers per pass on the CPU: larger temporaries cost more in page faults than in arithmetic
+
+
+@dataclass(frozen=True, eq=False)
+class CartesianMRI(Linear):
+    """y_c = mask F (maps_c x) for coils c, F the centred unitary FFT: multi-coil MRI on a Cartesian grid (SENSE).
+
+    maps: (C, *shape) complex coil sensitivities.  mask: bool, broadcastable to shape, True where k-space was sampled;
+    a 1-D mask marks entries of the last axis (phase encodes).  x: (*, *shape) of the maps' dtype, any number of axes.
+    y: (*, C, m), the m sampled points of each coil alone, in the order of the True entries of the centred mask, so
+    that every number of y is a measurement; `sample` and `grid` go from k-space to y and back.
+
+    F = fftshift(FFT(ifftshift(x)), norm="ortho"), so index n // 2 is the middle in both spaces (sigpy, BART, fastMRI).
+    Gradients flow to x and to the maps. Pruessmann, Weiger, Scheidegger, Boesiger 1999.
+    """
+
+    card = dict(family="MRI", linear=True, svd=False, source="Pruessmann et al. 1999")
+
+    maps: Tensor
+    mask: Tensor
+
+    def __post_init__(self):
+        maps, mask = self.maps, self.mask
+        if not isinstance(maps, Tensor) or not maps.is_complex() or maps.ndim < 2:
+            raise BadInput(f"CartesianMRI: maps is {_kind(maps)}, it should be a complex tensor (coils, *shape); add the coil axis with maps[None]")
+        if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
+            raise BadInput(f"CartesianMRI: mask is {_kind(mask)}, it should be a bool tensor; use mask > 0")
+        if not _broadcasts(mask.shape, self.in_shape):
+            raise BadInput(f"CartesianMRI: mask has shape {tuple(mask.shape)}, it should broadcast to {self.in_shape}, the shape of one coil's map; transpose or crop it")
+        if not mask.any():
+            raise BadInput("CartesianMRI: mask has no True entry, so nothing is measured; keep at least one")
+        if not maps.isfinite().all():
+            raise BadInput("CartesianMRI: maps has NaN or infinite entries; set them to zero where there is no signal")
+
+    in_shape = property(lambda self: tuple(self.maps.shape[1:]))
+    out_shape = property(lambda self: (len(self.maps), self._lines * len(self._index)))
+    in_dtype = out_dtype = property(lambda self: self.maps.dtype)
+
+    @property
+    def acceleration(self):
+        """Points of the full grid per sampled point: a float, at least 1."""
+        return prod(self.in_shape) / self.out_shape[1]
+
+    @classmethod
+    def example(cls, rng, dtype=torch.complex128):
+        maps = rng.normal(torch.empty(3, 6, 5, dtype=dtype.to_complex()))
+        return cls(maps, torch.tensor([True, False, True, True, False]))
+
+    def sample(self, kspace):
+        """(*, C, *shape) centred k-space -> (*, C, m), its points in the mask."""
+        return kspace.flatten(kspace.ndim - len(self.in_shape))[..., self._points]
+
+    def grid(self, y):
+        """(*, C, m) -> (*, C, *shape) centred k-space, zero where nothing was measured."""
+        kspace = y.new_zeros(*y.shape[:-1], prod(self.in_shape))
+        return kspace.index_copy(-1, self._points, y).unflatten(-1, self.in_shape)
+
+    def forward(self, x):
+        return self._chunked(self._forward, x, len(self.in_shape))
+
+    def adjoint(self, y):
+        return self._chunked(self._adjoint, y, 2)
+
+    def normal(self, x):
+        """A^H A x: along the axes sampled in full, the transforms cancel."""
+        return self._chunked(self._normal, x, len(self.in_shape))
+
+    def gram_spectrum(self, axes, probes=64):
+        """diag(F A^H A F^H), F the unitary FFT along `axes`: exact over all axes of the signal, else from probes.
+
+        At frequency q: sum_k mask[k] P[k - q] / N with P = sum_c |F maps_c|^2 and N points, a circular correlation.
+        """
+        every = tuple(range(-len(self.in_shape), 0))
+        if {a % len(every) for a in axes} != set(range(len(every))):
+            return super().gram_spectrum(axes, probes)
+        power = fftn(self.maps, dim=every, norm="ortho").abs().square().sum(0)
+        mask = ifftshift(self._everywhere).to(power.dtype)
+        return ifftn(fftn(mask) * fftn(power).conj()).real.clamp_min(0) / prod(self.in_shape)
+
+    # The mask of phase encodes is constant along the leading axes (readouts). So F is split: first the FFT of the
+    # other axes, then the choice of the sampled columns, and only for those the FFT of the leading axes. The shifts
+    # cost nothing but one on the image: the middle of the image is rolled to index 0 in x and in the maps, that of
+    # k-space is in the index of the columns and, for the leading axes, in a phase of the maps.
+
+    @cached_property
+    def _everywhere(self):
+        """The mask of the whole grid."""
+        return self.mask.broadcast_to(self.in_shape)
+
+    @cached_property
+    def _leading(self):
+        """How many leading axes the mask does not vary along."""
+        ndim, shape = len(self.in_shape), list(self.mask.shape)
+        while shape and shape[0] == 1:
+            shape.pop(0)
+        return ndim - len(shape) if self.mask.numel() > 1 else ndim - 1
+
+    _lines = property(lambda self: prod(self.in_shape[: self._leading]))
+    _columns = property(lambda self: self.in_shape[self._leading :])
+
+    @cached_property
+    def _points(self):
+        """The sampled points of the centred grid, (m,)."""
+        return self._everywhere.flatten().nonzero()[:, 0]
+
+    @cached_property
+    def _index(self):
+        """The sampled columns, in the order of the FFT before its shift."""
+        columns = self._everywhere[(0,) * self._leading]
+        where = torch.arange(columns.numel(), device=columns.device).reshape(columns.shape)
+        return fftshift(where)[columns]
+
+    @cached_property
+    def _weights(self):
+        """The sampled columns as ones and zeros, in the order of the FFT before its shift."""
+        return ifftshift(self._everywhere[(0,) * self._leading]).to(self.maps.dtype.to_real())
+
+    @property
+    def _rolled(self):
+        """The maps with their middle at index 0 and the phase that shifts k-space along the leading axes."""
+        return self._roll() if self.maps.requires_grad else self._rolled_once
+
+    @cached_property
+    def _rolled_once(self):
+        return self._roll()
+
+    def _roll(self):
+        ndim = len(self.in_shape)
+        maps = ifftshift(self.maps, tuple(range(1, ndim + 1)))
+        for axis, n in enumerate(self.in_shape[: self._leading], start=1):
+            turns = torch.arange(n, dtype=torch.float64, device=maps.device) * (n // 2) % n / n
+            phase = torch.polar(torch.ones_like(turns), 2 * torch.pi * turns).to(maps.dtype)
+            maps = maps * phase.reshape(-1, *[1] * (ndim - axis))
+        return maps
+
+    def _forward(self, x):
+        ndim, lead = len(self.in_shape), self._leading
+        space = tuple(range(-ndim, 0))
+        images = self._rolled * ifftshift(x, space).unsqueeze(-ndim - 1)
+        k = fftn(images, dim=space[lead:], norm="ortho").flatten(lead - ndim)[..., self._index]
+        if lead:
+            k = fftn(k, dim=tuple(range(-lead - 1, -1)), norm="ortho")
+        return k.flatten(-lead - 1)
+
+    def _adjoint(self, y):
+        ndim, lead = len(self.in_shape), self._leading
+        space = tuple(range(-ndim, 0))
+        k = y.unflatten(-1, (*self.in_shape[:lead], len(self._index)))
+        if lead:
+            k = ifftn(k, dim=tuple(range(-lead - 1, -1)), norm="ortho")
+        full = k.new_zeros(*k.shape[:-1], prod(self._columns)).index_copy(-1, self._index, k)
+        images = ifftn(full.unflatten(-1, self._columns), dim=space[lead:], norm="ortho")
+        return fftshift((self._rolled.conj() * images).sum(-ndim - 1), space)
+
+    def _normal(self, x):
+        ndim = len(self.in_shape)
+        space = tuple(range(-ndim, 0))
+        maps = self._rolled
+        k = fftn(maps * ifftshift(x, space).unsqueeze(-ndim - 1), dim=space[self._leading :]) * self._weights
+        images = ifftn(k, dim=space[self._leading :])
+        return fftshift((maps.conj() * images).sum(-ndim - 1), space)
+
+    def _chunked(self, apply, v, ndim):
+        """apply(v), on the CPU a few images of the batch at a time."""
+        step = max(1, CHUNK // self.maps.numel())
+        if v.ndim == ndim or v.device.type != "cpu" or v.shape[:-ndim].numel() <= step:
+            return apply(v)
+        rows = v.flatten(0, -ndim - 1).split(step)
+        return torch.cat([apply(part) for part in rows]).unflatten(0, v.shape[:-ndim])
+
+
+def _kind(value):
+    return f"{value.dtype} of shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
+
+
+def _broadcasts(small, large):
+    small = (1,) * (len(large) - len(small)) + tuple(small)
+    return len(small) == len(large) and all(s in (1, n) for s, n in zip(small, large))

@@ -1,0 +1,77 @@
+"""The base of every prior: a denoiser E[x0 | x_t] at every noise level. Score, noise and velocity are views of it."""
+
+import torch
+
+from workbench._errors import BadInput
+from workbench.diffusion import grids
+
+
+class Prior:
+    """What the signal looks like.
+
+    A kind of prior has `shape`, `dtype`, `process` (its native noise schedule), `noise_range` (kappa_min, kappa_max:
+    the sigma / alpha it is good for) and `denoise(x, t)`: E[x0 | x_t = x] for x: (n, *shape) at one time t.
+    """
+
+    def denoise(self, x, t):
+        """E[x0 | x_t = x], x: (n, *shape) -> (n, *shape)."""
+        raise NotImplementedError(f"{type(self).__name__} should define denoise(x, t)")
+
+    def score(self, x, t):
+        """grad log p_t(x) = (alpha E[x0 | x_t] - x) / sigma^2 (Tweedie), per real component."""
+        alpha, sigma = self.process.alpha(t), self.process.sigma(t)
+        return (alpha * self.denoise(x, t) - x) / sigma**2
+
+    def tweedie(self, x, t):
+        """E[x0 | x_t = x], and the map v -> Cov[x0 | x_t = x] v = (sigma^2 / alpha) J^T v (second-order Tweedie).
+
+        The default takes the vector-Jacobian product of `denoise`, which equals J v where the denoiser is the
+        gradient of a potential, as the exact one is.
+        """
+        with torch.enable_grad():
+            x = x.detach().requires_grad_()
+            x0 = self.denoise(x, t)
+        scale = self.process.sigma(t) ** 2 / self.process.alpha(t)
+
+        def covariance(v):
+            return scale * torch.autograd.grad(x0, x, v, retain_graph=True)[0]
+
+        return x0.detach(), covariance
+
+    def grid(self, steps):
+        """The default time grid: `steps` times of Karras et al. 2022 over noise_range, then 0; float64 (steps + 1,)."""
+        return grids.karras(self.process, *self.noise_range, steps)
+
+    def under(self, process):
+        """The same prior seen through another process."""
+        return self if process == self.process else _Under(self, process)
+
+    def initial(self, n, t, rng):
+        """n draws of x_t at the noisy end: sigma(t) eps, right where alpha(t) x0 is small beside it."""
+        like = torch.empty(n, *self.shape, dtype=self.dtype, device=getattr(self, "device", None))
+        return self.process.sigma(t) * rng.normal(like)
+
+
+class _Under(Prior):
+    """D_t(x) = D(x alpha'(t') / alpha(t), t') at the native time t' of equal sigma / alpha: an exact rescaling."""
+
+    def __init__(self, prior, process):
+        self.prior, self.process = prior, process
+        self.shape, self.dtype, self.noise_range = prior.shape, prior.dtype, prior.noise_range
+        self.device = getattr(prior, "device", None)
+
+    def _native(self, x, t):
+        there = self.prior.process
+        s = there.time(self.process.kappa(t))
+        return x * (there.alpha(s) / self.process.alpha(t)), s
+
+    def denoise(self, x, t):
+        return self.prior.denoise(*self._native(x, t))
+
+    def tweedie(self, x, t):
+        return self.prior.tweedie(*self._native(x, t))
+
+    def __getattr__(self, name):
+        if name.startswith("__"):
+            raise AttributeError(name)
+        raise BadInput(f"{type(self.prior).__name__}.under(...) has no {name!r}; use the prior itself: `prior.{name}`")
