@@ -1,0 +1,64 @@
+# Inverse Workbench. `make demo` and `make test` need python3 (3.11 or newer) and make, and nothing else.
+#
+# The first of them makes .venv; later runs start at once and need no network. On Linux PyPI's torch is the CUDA build
+# (4.6 GB); without a GPU, `make demo PIP_ARGS="--index-url URL"` takes torch from the index that PyTorch's site gives
+# for CPU builds.
+
+PYTHON   ?= python3
+VENV     ?= .venv
+PIP_ARGS ?=
+PY       := $(VENV)/bin/python
+STAMP    := $(VENV)/.installed
+ONE      := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
+PYTEST   := $(ONE) $(PY) -m pytest -q -rs -n 2
+
+.PHONY: demo test test-all lint bench notebooks lock clean
+
+demo: $(STAMP)
+	@echo "demo: a reconstruction with its uncertainty; one to two minutes on two cores; the files go to demo/"
+	$(VENV)/bin/workbench demo
+
+test: $(STAMP)
+	@echo "test: the fast tests, a few minutes on two cores; every skip is listed at the end"
+	$(PYTEST) -m "not slow"
+
+test-all: $(STAMP)
+	@echo "test-all: every test, the slow ones too"
+	$(PYTEST)
+
+lint: $(STAMP)
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+
+bench: $(STAMP)
+	$(VENV)/bin/workbench bench --out runs/bench
+
+# Runs every notebook at its full size and keeps the figures in it.
+notebooks: $(STAMP)
+	$(VENV)/bin/jupyter execute --inplace notebooks/*.ipynb
+
+# torch comes first and alone, so that pip picks the CPU wheel where one is offered.
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or newer is needed, $(PYTHON) is older or missing; make ... PYTHON=/path/to/python3"; exit 1; }
+	@echo "set-up: makes $(VENV) with torch and the rest; about 2 GB and 2 to 3 minutes, this once"
+	@test -x $(PY) || $(PYTHON) -m venv $(VENV) 2>/dev/null || { rm -rf $(VENV) .boot; \
+	  $(PYTHON) -m pip install -qq --target .boot virtualenv && \
+	  PYTHONPATH=.boot $(PYTHON) -m virtualenv -q $(VENV); }
+	@echo "set-up: 1 of 2, torch"
+	@$(PY) -m pip install -qq -c constraints.txt $(PIP_ARGS) torch
+	@echo "set-up: 2 of 2, the workbench and what its tests and notebooks use"
+	@$(PY) -m pip install -qq -c constraints.txt -e '.[dev]'
+	@touch $@
+
+# New pins: the newest release of everything but torch, whose pin is edited by hand. Run on Linux with Python 3.11.
+lock:
+	rm -rf .boot/lock && $(PYTHON) -m venv .boot/lock
+	grep '^torch==' constraints.txt > .boot/torch.txt
+	.boot/lock/bin/python -m pip install -qq -c .boot/torch.txt $(PIP_ARGS) torch
+	.boot/lock/bin/python -m pip install -qq -c .boot/torch.txt -e '.[dev,cluster,gpu]'
+	.boot/lock/bin/python -m pip freeze --exclude-editable | sed 's/+.*//' | grep == > .boot/new.txt
+	mv .boot/new.txt constraints.txt && rm -rf .boot/lock
+
+clean:
+	rm -rf $(VENV) .boot .pytest_cache .ruff_cache build dist
