@@ -11,7 +11,7 @@ from torch.fft import fftn, fftshift, ifftn, ifftshift
 from workbench._errors import BadInput
 from workbench.operators._linear import Linear
 
-CHUNK = 2**20  # coil-image numbers per pass on the CPU: larger temporaries cost more in page faults than in arithmetic
+CHUNK = 2**19  # numbers per pass on the CPU: larger temporaries cost more in page faults than in arithmetic
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,15 +35,21 @@ class CartesianMRI(Linear):
     def __post_init__(self):
         maps, mask = self.maps, self.mask
         if not isinstance(maps, Tensor) or not maps.is_complex() or maps.ndim < 2:
-            raise BadInput(f"CartesianMRI: maps is {_kind(maps)}, it should be a complex tensor (coils, *shape); add the coil axis with maps[None]")
+            raise BadInput(
+                f"CartesianMRI: maps is {_kind(maps)}, it should be a complex tensor (coils, *shape); add the coil axis with maps[None]"
+            )
         if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
             raise BadInput(f"CartesianMRI: mask is {_kind(mask)}, it should be a bool tensor; use mask > 0")
         if not _broadcasts(mask.shape, self.in_shape):
-            raise BadInput(f"CartesianMRI: mask has shape {tuple(mask.shape)}, it should broadcast to {self.in_shape}, the shape of one coil's map; transpose or crop it")
+            raise BadInput(
+                f"CartesianMRI: mask has shape {tuple(mask.shape)}, it should broadcast to {self.in_shape}, the shape of one coil's map; transpose or crop it"
+            )
         if not mask.any():
             raise BadInput("CartesianMRI: mask has no True entry, so nothing is measured; keep at least one")
         if not maps.isfinite().all():
-            raise BadInput("CartesianMRI: maps has NaN or infinite entries; set them to zero where there is no signal")
+            raise BadInput(
+                "CartesianMRI: maps has NaN or infinite entries; set them to zero where there is no signal"
+            )
 
     in_shape = property(lambda self: tuple(self.maps.shape[1:]))
     out_shape = property(lambda self: (len(self.maps), self._lines * len(self._index)))
@@ -66,7 +72,8 @@ class CartesianMRI(Linear):
     def grid(self, y):
         """(*, C, m) -> (*, C, *shape) centred k-space, zero where nothing was measured."""
         kspace = y.new_zeros(*y.shape[:-1], prod(self.in_shape))
-        return kspace.index_copy(-1, self._points, y).unflatten(-1, self.in_shape)
+        kspace[..., self._points] = y
+        return kspace.unflatten(-1, self.in_shape)
 
     def forward(self, x):
         return self._chunked(self._forward, x, len(self.in_shape))
@@ -83,10 +90,9 @@ class CartesianMRI(Linear):
 
         At frequency q: sum_k mask[k] P[k - q] / N with P = sum_c |F maps_c|^2 and N points, a circular correlation.
         """
-        every = tuple(range(-len(self.in_shape), 0))
-        if {a % len(every) for a in axes} != set(range(len(every))):
+        if {a % len(self.in_shape) for a in axes} != set(range(len(self.in_shape))):
             return super().gram_spectrum(axes, probes)
-        power = fftn(self.maps, dim=every, norm="ortho").abs().square().sum(0)
+        power = fftn(self.maps, dim=self._axes, norm="ortho").abs().square().sum(0)
         mask = ifftshift(self._everywhere).to(power.dtype)
         return ifftn(fftn(mask) * fftn(power).conj()).real.clamp_min(0) / prod(self.in_shape)
 
@@ -110,6 +116,8 @@ class CartesianMRI(Linear):
 
     _lines = property(lambda self: prod(self.in_shape[: self._leading]))
     _columns = property(lambda self: self.in_shape[self._leading :])
+    _axes = property(lambda self: tuple(range(-len(self.in_shape), 0)))
+    _readouts = property(lambda self: tuple(range(-self._leading - 1, -1)))
 
     @cached_property
     def _points(self):
@@ -129,49 +137,54 @@ class CartesianMRI(Linear):
         return ifftshift(self._everywhere[(0,) * self._leading]).to(self.maps.dtype.to_real())
 
     @property
-    def _rolled(self):
-        """The maps with their middle at index 0 and the phase that shifts k-space along the leading axes."""
-        return self._roll() if self.maps.requires_grad else self._rolled_once
+    def _coils(self):
+        """The rolled maps and their conjugates, in groups of coils."""
+        return self._roll() if self.maps.requires_grad else self._coils_once
 
     @cached_property
-    def _rolled_once(self):
+    def _coils_once(self):
         return self._roll()
 
     def _roll(self):
+        """The maps with their middle at index 0 and the phase that shifts k-space along the leading axes."""
         ndim = len(self.in_shape)
         maps = ifftshift(self.maps, tuple(range(1, ndim + 1)))
         for axis, n in enumerate(self.in_shape[: self._leading], start=1):
             turns = torch.arange(n, dtype=torch.float64, device=maps.device) * (n // 2) % n / n
             phase = torch.polar(torch.ones_like(turns), 2 * torch.pi * turns).to(maps.dtype)
             maps = maps * phase.reshape(-1, *[1] * (ndim - axis))
-        return maps
+        coils = len(maps) if maps.device.type != "cpu" else max(1, CHUNK // prod(self.in_shape))
+        return [(part, part.conj().resolve_conj()) for part in maps.split(coils)]
 
     def _forward(self, x):
         ndim, lead = len(self.in_shape), self._leading
-        space = tuple(range(-ndim, 0))
-        images = self._rolled * ifftshift(x, space).unsqueeze(-ndim - 1)
-        k = fftn(images, dim=space[lead:], norm="ortho").flatten(lead - ndim)[..., self._index]
-        if lead:
-            k = fftn(k, dim=tuple(range(-lead - 1, -1)), norm="ortho")
-        return k.flatten(-lead - 1)
+        x = ifftshift(x, self._axes).unsqueeze(-ndim - 1)
+        seen = []
+        for maps, _ in self._coils:
+            k = fftn(maps * x, dim=self._axes[lead:], norm="ortho").flatten(lead - ndim)[..., self._index]
+            seen.append((fftn(k, dim=self._readouts, norm="ortho") if lead else k).flatten(-lead - 1))
+        return torch.cat(seen, dim=-2)
 
     def _adjoint(self, y):
         ndim, lead = len(self.in_shape), self._leading
-        space = tuple(range(-ndim, 0))
-        k = y.unflatten(-1, (*self.in_shape[:lead], len(self._index)))
-        if lead:
-            k = ifftn(k, dim=tuple(range(-lead - 1, -1)), norm="ortho")
-        full = k.new_zeros(*k.shape[:-1], prod(self._columns)).index_copy(-1, self._index, k)
-        images = ifftn(full.unflatten(-1, self._columns), dim=space[lead:], norm="ortho")
-        return fftshift((self._rolled.conj() * images).sum(-ndim - 1), space)
+        total = 0
+        for (_, conj), k in zip(self._coils, y.split([len(maps) for maps, _ in self._coils], dim=-2)):
+            k = k.unflatten(-1, (*self.in_shape[:lead], len(self._index)))
+            k = ifftn(k, dim=self._readouts, norm="ortho") if lead else k
+            grid = k.new_zeros(*k.shape[:-1], prod(self._columns))
+            grid[..., self._index] = k
+            images = ifftn(grid.unflatten(-1, self._columns), dim=self._axes[lead:], norm="ortho")
+            total = total + (conj * images).sum(-ndim - 1)
+        return fftshift(total, self._axes)
 
     def _normal(self, x):
-        ndim = len(self.in_shape)
-        space = tuple(range(-ndim, 0))
-        maps = self._rolled
-        k = fftn(maps * ifftshift(x, space).unsqueeze(-ndim - 1), dim=space[self._leading :]) * self._weights
-        images = ifftn(k, dim=space[self._leading :])
-        return fftshift((maps.conj() * images).sum(-ndim - 1), space)
+        ndim, axes = len(self.in_shape), self._axes[self._leading :]
+        x = ifftshift(x, self._axes).unsqueeze(-ndim - 1)
+        total = 0
+        for maps, conj in self._coils:
+            images = ifftn(fftn(maps * x, dim=axes) * self._weights, dim=axes)
+            total = total + (conj * images).sum(-ndim - 1)
+        return fftshift(total, self._axes)
 
     def _chunked(self, apply, v, ndim):
         """apply(v), on the CPU a few images of the batch at a time."""
@@ -183,7 +196,11 @@ class CartesianMRI(Linear):
 
 
 def _kind(value):
-    return f"{value.dtype} of shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
+    return (
+        f"{value.dtype} of shape {tuple(value.shape)}"
+        if isinstance(value, Tensor)
+        else f"a {type(value).__name__}"
+    )
 
 
 def _broadcasts(small, large):
