@@ -57,7 +57,8 @@ lock:
 	grep '^torch==' constraints.txt > .boot/torch.txt
 	.boot/lock/bin/python -m pip install -qq -c .boot/torch.txt $(PIP_ARGS) torch
 	.boot/lock/bin/python -m pip install -qq -c .boot/torch.txt -e '.[dev,cluster,gpu]'
-	.boot/lock/bin/python -m pip freeze --exclude-editable | sed 's/+.*//' | grep == > .boot/new.txt
+	grep '^#' constraints.txt > .boot/new.txt
+	.boot/lock/bin/python -m pip freeze --exclude-editable | sed 's/+.*//' | grep == >> .boot/new.txt
 	mv .boot/new.txt constraints.txt && rm -rf .boot/lock
 
 clean:

@@ -1,0 +1,39 @@
+"""What the tests of many operators share: the matrix of a map, its real form, and random signals."""
+
+import torch
+
+from workbench._rng import Rng
+
+
+def signals(A, n, seed=0):
+    """n random inputs of the operator A: (n, *in_shape)."""
+    return Rng(seed, "signals").normal(torch.empty(n, *A.in_shape, dtype=A.in_dtype, device=A.device))
+
+
+def measurements(A, n, seed=0):
+    """n random outputs of the operator A: (n, *out_shape)."""
+    return Rng(seed, "measurements").normal(torch.empty(n, *A.out_shape, dtype=A.out_dtype, device=A.device))
+
+
+def basis(shape, dtype, device=None):
+    """The unit vectors of a signal space, and i times them for a complex one: (d, *shape)."""
+    count = torch.Size(shape).numel()
+    eye = torch.eye(count, dtype=dtype, device=device).reshape(count, *shape)
+    return torch.cat([eye, 1j * eye]) if dtype.is_complex else eye
+
+
+def coordinates(x, ndim):
+    """x: (*batch, *item) in the coordinates of `basis`: real parts first, then imaginary ones."""
+    flat = x.flatten(x.ndim - ndim)
+    return torch.cat([flat.real, flat.imag], dim=-1) if x.is_complex() else flat
+
+
+def dense_matrix(A):
+    """The real matrix (m, d) of a linear operator, in `coordinates` on both sides."""
+    return coordinates(A(basis(A.in_shape, A.in_dtype, A.device)), len(A.out_shape)).mT
+
+
+def close(a, b, factor=100.0):
+    """Whether a and b agree to `factor` roundings of their size."""
+    scale = torch.maximum(a.abs().max(), b.abs().max()).clamp_min(torch.finfo(a.dtype).tiny)
+    return bool((a - b).abs().max() <= factor * torch.finfo(a.dtype).eps * scale)

@@ -1,0 +1,388 @@
+"""The laws of operators, over the whole catalogue: a new operator is held to them by being there."""
+
+from functools import cache
+
+import numpy as np
+import pytest
+import torch
+from laws import basis, close, coordinates, dense_matrix, measurements, signals
+
+from workbench import BadInput, Rng
+from workbench.catalogue import entries, load
+from workbench.operators import Dense, Mask, Stack, dot_test, from_function, from_scipy, from_sigpy
+from workbench.operators._linear import Linear
+from workbench.operators._solve import cg
+from workbench.operators.adjointness import inner
+
+DTYPES = (torch.float64, torch.float32, torch.complex128, torch.complex64)
+CARDS = {entry.name: entry.card for entry in entries("operators")}
+
+
+@cache
+def example(name, dtype):
+    """The example of an operator in `dtype`; None where that operator has no such signals."""
+    try:
+        A = load("operators", name).example(Rng(3, "example"), dtype)
+    except BadInput:
+        return None
+    return A if dtype in (A.in_dtype, A.out_dtype) else None
+
+
+@cache
+def matrix(name, dtype):
+    return dense_matrix(example(name, dtype))
+
+
+def cases(linear=True, dtypes=DTYPES):
+    """(name, dtype) for the operators of one kind, in every dtype that they know."""
+    return [
+        pytest.param(name, dtype, id=f"{name}-{str(dtype).removeprefix('torch.')}")
+        for name, card in CARDS.items()
+        if card["linear"] is linear
+        for dtype in dtypes
+        if example(name, dtype) is not None
+    ]
+
+
+linear = pytest.mark.parametrize("name, dtype", cases())
+linear_double = pytest.mark.parametrize("name, dtype", cases(dtypes=(torch.float64, torch.complex128)))
+nonlinear = pytest.mark.parametrize("name, dtype", cases(linear=False))
+
+
+def eps(A):
+    return torch.finfo(A.in_dtype).eps
+
+
+@pytest.mark.parametrize("name", CARDS)
+def test_example_is_drawn_from_the_rng_it_is_given(name):
+    kind = load("operators", name)
+    A, B = (kind.example(Rng(3, "example")) for _ in range(2))
+    x = signals(A, 1)
+    assert torch.equal(A(x), B(x))
+    assert CARDS[name]["linear"] is isinstance(A, Linear)
+
+
+@linear
+def test_adjoint_is_exact(name, dtype):
+    assert dot_test(example(name, dtype)) < 100 * torch.finfo(dtype).eps
+
+
+@linear_double
+def test_matrix_of_the_adjoint_is_the_transpose(name, dtype):
+    A = example(name, dtype)
+    assert close(dense_matrix(A.H), matrix(name, dtype).mT)
+    assert A.H.H is A
+
+
+@linear
+def test_linear(name, dtype):
+    A = example(name, dtype)
+    x, z = signals(A, 2)
+    a, b = (2 - 1j, -3 + 0.5j) if A.in_dtype.is_complex and A.out_dtype.is_complex else (2.0, -3.0)
+    assert close(A(a * x + b * z), a * A(x) + b * A(z))
+
+
+@linear
+def test_batch_is_its_rows(name, dtype):
+    A = example(name, dtype)
+    x, y = signals(A, 6), measurements(A, 6)
+    assert close(A(x), torch.stack([A(row) for row in x]))
+    assert close(A.H(y), torch.stack([A.H(row) for row in y]))
+    assert A(x.unflatten(0, (2, 3))).shape == (2, 3, *A.out_shape)
+    assert A.H(y.unflatten(0, (2, 3))).shape == (2, 3, *A.in_shape)
+    assert A(x).dtype == A.out_dtype and A.H(y).dtype == A.in_dtype
+    assert close(A(x.unflatten(0, (2, 3))).flatten(0, 1), A(x))
+    assert close(A.H(y.unflatten(0, (2, 3))).flatten(0, 1), A.H(y))
+
+
+@linear
+def test_gradient_is_the_adjoint(name, dtype):
+    A = example(name, dtype)
+    x, y = signals(A, 2).requires_grad_(), measurements(A, 2).requires_grad_()
+    (g,) = torch.autograd.grad(inner(A(x), y.detach()), x)
+    assert close(g, A.H(y.detach()))
+    (g,) = torch.autograd.grad(inner(A.H(y), x.detach()), y)
+    assert close(g, A(x.detach()))
+
+
+@linear
+def test_forward_mode_and_function_transforms(name, dtype):
+    A = example(name, dtype)
+    x, v, y = signals(A, 2), signals(A, 2, seed=1), measurements(A, 2)
+    assert close(torch.func.jvp(A, (x,), (v,))[1], A(v))
+    assert close(torch.func.vjp(A, x)[1](y)[0], A.H(y))
+
+
+@linear
+def test_gradient_of_the_misfit_twice(name, dtype):
+    A = example(name, dtype)
+    x, v = signals(A, 2).requires_grad_(), signals(A, 2, seed=1)
+    r = A(x) - measurements(A, 2)
+    (g,) = torch.autograd.grad(inner(r, r) / 2, x, create_graph=True)
+    (h,) = torch.autograd.grad(inner(g, v), x)
+    assert close(g, A.H(r), 1000)
+    assert close(h, A.H(A(v)), 1000)
+
+
+@linear_double
+def test_algebra(name, dtype):
+    A, M = example(name, dtype), matrix(name, dtype)
+    assert close(dense_matrix(A.H @ A), M.mT @ M)
+    assert close(dense_matrix((A @ A.H).H), M @ M.mT)
+    assert close(dense_matrix(A + 2 * A), 3 * M)
+    assert close(dense_matrix((A - 3 * A).H), -2 * M.mT)
+    assert close(dense_matrix(-A), -M)
+    x, both = signals(A, 3), Stack(A, 2.0 * A)
+    first, second = both.split(both(x))
+    assert close(first, A(x)) and close(second, 2 * A(x))
+    assert close(both.H(both(x)), 5 * A.H(A(x)))
+    for B in (A.H @ A, A + 2 * A, both, (2.0 * A).H):
+        assert dot_test(B) < 200 * eps(A)
+
+
+@linear_double
+def test_normal_is_the_adjoint_of_the_forward(name, dtype):
+    A = example(name, dtype)
+    x = signals(A, 2)
+    assert close(A.normal(x), A.H(A(x)), 1000)
+
+
+@linear
+def test_solve_against_the_dense_inverse(name, dtype):
+    A = example(name, dtype)
+    M = matrix(name, dtype).double()
+    b, rho = signals(A, 2), torch.tensor([0.25, 2.0])
+    got = coordinates(A.solve(b, rho.to(b.dtype.to_real())), len(A.in_shape)).double()
+    eye = torch.eye(M.shape[1], dtype=torch.float64)
+    want = torch.stack(
+        [
+            torch.linalg.solve(M.mT @ M + r * eye, row)
+            for r, row in zip(rho.double(), coordinates(b, len(A.in_shape)).double(), strict=True)
+        ]
+    )
+    tol = 1e-9 if torch.finfo(dtype).eps < 1e-10 else 1e-4
+    assert torch.linalg.vector_norm(got - want) < tol * torch.linalg.vector_norm(want)
+    one = A.solve(b, 0.25)[0]
+    assert torch.linalg.vector_norm(coordinates(one, len(A.in_shape)) - got[0]) < 10 * tol * got[0].norm()
+
+
+@linear_double
+def test_norm_is_the_largest_singular_value(name, dtype):
+    A = example(name, dtype)
+    assert A.norm() == pytest.approx(torch.linalg.matrix_norm(matrix(name, dtype), 2).item(), rel=2e-3)
+    assert A.H.norm() == pytest.approx(A.norm())
+
+
+@pytest.mark.parametrize(
+    "name, dtype", [case for case in cases(dtypes=DTYPES[::2]) if CARDS[case.values[0]].get("svd")]
+)
+def test_svd_gives_the_operator_back(name, dtype):
+    A = example(name, dtype)
+    U, s, V = A.svd()
+    coefficients = torch.eye(len(s), dtype=V.in_dtype)
+    assert close(U.H(U(coefficients)), coefficients) and close(V.H(V(coefficients)), coefficients)
+    assert (s >= 0).all()
+    x = signals(A, 3)
+    assert close(U((s * V.H(x)).to(U.in_dtype)), A(x), 1000)
+
+
+@pytest.mark.parametrize(
+    "name, dtype", [case for case in cases(dtypes=DTYPES[::2]) if not CARDS[case.values[0]].get("svd")]
+)
+def test_no_svd_says_so(name, dtype):
+    with pytest.raises(BadInput, match="singular value"):
+        example(name, dtype).svd()
+
+
+@linear_double
+def test_gram_spectrum_is_the_diagonal_in_frequency(name, dtype):
+    A = example(name, dtype)
+    axes = tuple(range(-min(2, len(A.in_shape)), 0))
+    z = torch.fft.ifftn(basis(A.in_shape, torch.float64).to(torch.complex128), dim=axes, norm="ortho")
+    image = A.normal(z) if A.in_dtype.is_complex else torch.complex(A.normal(z.real), A.normal(z.imag))
+    image = torch.fft.fftn(image, dim=axes, norm="ortho").reshape(len(z), -1)
+    want = image.diagonal().real.reshape(A.in_shape)
+    got = A.gram_spectrum(axes, probes=64)
+    # Each probe adds sum over j of conj(z_k) z_j image[k, j]; its variance is the off-diagonal power of row k.
+    spread = (image.abs() ** 2).sum(0).reshape(A.in_shape).sub(want**2).clamp_min(0) ** 0.5
+    assert got.shape == tuple(A.in_shape) and (got >= 0).all()
+    assert ((got - want).abs() <= 6 / 64**0.5 * spread + 1e-9).all()
+
+
+@linear_double
+def test_scipy_view(name, dtype):
+    A, view = example(name, dtype), example(name, dtype).as_linear_operator()
+    x, y = signals(A, 1)[0], measurements(A, 1)[0]
+    assert view.shape == (y.numel(), x.numel())
+    assert np.allclose(view.matvec(x.numpy().ravel()), A(x).numpy().ravel(), rtol=0, atol=1e-12)
+    assert np.allclose(view.rmatvec(y.numpy().ravel()), A.H(y).numpy().ravel(), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("name, dtype", cases() + cases(linear=False))
+def test_other_precision(name, dtype):
+    A = example(name, dtype)
+    double, single = A.to(torch.float64), A.to(torch.float32)
+    assert double.in_dtype.to_real() == torch.float64 and single.in_dtype.to_real() == torch.float32
+    assert (double.in_dtype.is_complex, double.out_dtype.is_complex) == (
+        A.in_dtype.is_complex,
+        A.out_dtype.is_complex,
+    )
+    x = signals(double, 2)
+    y = single(x.to(single.in_dtype))
+    assert y.dtype == single.out_dtype
+    assert torch.linalg.vector_norm(y - double(x)) < 1e-5 * torch.linalg.vector_norm(y)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("name, dtype", cases() + cases(linear=False))
+def test_cuda(name, dtype):
+    A = example(name, dtype)
+    B, x, y = A.to("cuda"), signals(A, 2), measurements(A, 2)
+    assert B(x.cuda()).is_cuda and close(B(x.cuda()).cpu(), A(x), 1000)
+    if isinstance(A, Linear):
+        assert close(B.H(y.cuda()).cpu(), A.H(y), 1000)
+        assert close(B.solve(x.cuda(), 0.5).cpu(), A.solve(x, 0.5), 1e5)
+        assert dot_test(B) < 100 * eps(A)
+
+
+@pytest.mark.parametrize("name, dtype", cases() + cases(linear=False))
+def test_bad_signals(name, dtype):
+    A = example(name, dtype)
+    x = signals(A, 1)
+    other = {torch.float32: torch.float64, torch.float64: torch.float32}[A.in_dtype.to_real()]
+    with pytest.raises(BadInput, match="shape"):
+        A(torch.cat([x, x[..., :1]], dim=-1))
+    with pytest.raises(BadInput, match="shape"):
+        A(x[0][0])
+    with pytest.raises(BadInput, match="convert x"):
+        A(x.to(other.to_complex() if x.is_complex() else other))
+    with pytest.raises(BadInput, match="torch.as_tensor"):
+        A(x.numpy())
+
+
+# Nonlinear operators: the Jacobian is what finite differences say, and its adjoint is exact.
+
+
+@nonlinear
+def test_jacobian(name, dtype):
+    A = example(name, dtype)
+    x, v = signals(A, 3), signals(A, 3, seed=1)
+    J = A.linearize(x)
+    y = measurements(A, 3)
+    gap = (inner(J(v), y) - inner(v, J.H(y))).abs() / (inner(J(v), J(v)) * inner(y, y)).sqrt()
+    assert gap < 100 * torch.finfo(dtype).eps
+    if torch.finfo(dtype).eps < 1e-10:
+        h = 1e-6
+        assert torch.linalg.vector_norm((A(x + h * v) - A(x - h * v)) / (2 * h) - J(v)) < 1e-6 * J(v).norm()
+
+
+@nonlinear
+def test_nonlinear_batch_and_gradient(name, dtype):
+    A = example(name, dtype)
+    x, y = signals(A, 3).requires_grad_(), measurements(A, 3)
+    assert close(A(x), torch.stack([A(row) for row in x]))
+    (g,) = torch.autograd.grad(inner(A(x), y), x)
+    assert close(g, A.linearize(x.detach()).H(y))
+
+
+# Algebra between different operators, and operators from elsewhere.
+
+
+def test_composition_of_different_shapes():
+    rng = Rng(0, "test")
+    M = rng.normal(torch.empty(3, 7, dtype=torch.float64))
+    B = Mask(torch.arange(20).reshape(4, 5) % 3 == 0, torch.float64)
+    A = Dense(M)
+    assert close(dense_matrix(A @ B), M @ dense_matrix(B))
+    assert close(dense_matrix((A @ B).H), (M @ dense_matrix(B)).mT)
+    with pytest.raises(BadInput, match=r"\(4, 5\)"):
+        B @ A
+    with pytest.raises(BadInput, match=r"\(7,\).*\(3,\)"):
+        A + B
+    with pytest.raises(BadInput, match="one number"):
+        A.__rmul__(torch.ones(3))  # torch.ones(3) * A asks the tensor first
+    with pytest.raises(BadInput, match="complex"):
+        2j * A
+    with pytest.raises(BadInput, match="Stack"):
+        Stack(A, B)
+
+
+def test_complex_scale():
+    A = Dense(Rng(0, "test").normal(torch.empty(3, 4, dtype=torch.complex128)))
+    x = signals(A, 2)
+    assert close((2j * A)(x), 2j * A(x)) and dot_test((1 + 2j) * A) < 1e-14
+    assert close(((1 + 2j) * A).H(A(x)), (1 - 2j) * A.H(A(x)))
+
+
+def test_to_moves_what_an_operator_is_made_of():
+    A = Stack(Dense(torch.eye(3)), 2 * Dense(torch.ones(2, 3))).to(torch.float64)
+    assert A.in_dtype == torch.float64 and A(torch.ones(3, dtype=torch.float64)).tolist() == [1, 1, 1, 6, 6]
+
+
+def test_a_field_has_a_gradient():
+    M = Rng(0, "test").normal(torch.empty(3, 4, dtype=torch.float64)).requires_grad_()
+    x = torch.arange(4.0, dtype=torch.float64)
+    (g,) = torch.autograd.grad(Dense(M)(x).sum(), M)
+    assert torch.equal(g, x.expand(3, 4))
+
+
+def test_solve_with_a_negative_ridge():
+    with pytest.raises(BadInput, match="rho = -1"):
+        (2 * Dense(torch.eye(3))).solve(torch.ones(3), -1)
+
+
+def test_conjugate_gradients_freeze_finished_rows():
+    M = torch.diag(torch.arange(1.0, 9.0, dtype=torch.float64))
+    b = Rng(0, "test").normal(torch.empty(2, 8, dtype=torch.float64))
+    easy = torch.stack([torch.eye(8, dtype=torch.float64)[0], b[0]])
+    alone = cg(lambda v: v @ M, b[:1], 1, tol=1e-3)
+    assert torch.equal(cg(lambda v: v @ M, easy.flip(0), 1, tol=1e-3)[:1], alone)
+    assert close(cg(lambda v: v @ M, b, 1, tol=1e-13), b / M.diagonal(), 1e4)
+    assert torch.equal(cg(lambda v: v @ M, b, 1, x0=b / M.diagonal(), tol=1e-3), b / M.diagonal())
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_from_scipy(dtype):
+    from scipy.sparse import random_array
+
+    S = random_array((5, 12), density=0.4, rng=np.random.default_rng(0))
+    S = (S * (1 + 2j) if dtype.is_complex else S).astype(torch.empty(0, dtype=dtype).numpy().dtype)
+    A = from_scipy(S, in_shape=(3, 4))
+    x, M = signals(A, 2), torch.from_numpy(S.toarray())
+    assert A.in_shape == (3, 4) and A.in_dtype == dtype
+    assert close(A(x), x.flatten(1) @ M.mT) and dot_test(A) < 10 * torch.finfo(dtype).eps
+    x.requires_grad_()
+    (g,) = torch.autograd.grad(inner(A(x), A(x)) / 2, x)
+    assert close(g, A.H(A(x)))
+
+
+def test_from_sigpy():
+    import sigpy as sp
+
+    A = from_sigpy(sp.linop.FFT((4, 5)), torch.complex128)
+    x = signals(A, 2)
+    want = torch.stack([torch.from_numpy(sp.fft(row.numpy())) for row in x])
+    assert close(A(x), want) and dot_test(A) < 1e-14
+    x.requires_grad_()
+    (g,) = torch.autograd.grad(inner(A(x), measurements(A, 2)), x)
+    assert close(g, A.H(measurements(A, 2)))
+
+
+def test_from_function_finds_the_transpose():
+    A = from_function(lambda x: x.diff(dim=-1), (3, 5), (3, 4), torch.float64)
+    assert isinstance(A, Linear) and dot_test(A) < 1e-14
+    assert close(dense_matrix(A.H), dense_matrix(A).mT)
+    B = from_function(torch.fft.fft, (6,), (6,), torch.complex128)
+    assert isinstance(B, Linear) and dot_test(B) < 1e-14
+
+
+def test_from_function_of_a_curve():
+    A = from_function(lambda x: x**2, (4,), (4,), torch.float64)
+    x = torch.arange(1.0, 5.0, dtype=torch.float64)
+    assert not isinstance(A, Linear)
+    assert close(A.linearize(x)(torch.ones_like(x)), 2 * x) and close(A.linearize(x).H(x), 2 * x * x)
+
+
+def test_from_function_with_the_wrong_shape():
+    with pytest.raises(BadInput, match=r"\(3, 4\).*should give \(3, 5\)"):
+        from_function(lambda x: x, (4,), (5,))
