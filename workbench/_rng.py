@@ -62,7 +62,7 @@ class Rng:
     def uniform(self, *shape):
         """Uniform float64 numbers in [0, 1) of `shape`, its first axis counting the rows."""
         width = prod(shape[1:])
-        return self._uniform(shape[0], width)[:, :width].reshape(shape)
+        return self._uniform(shape[0], width)[:, :width].reshape(shape).contiguous()
 
     def _uniform(self, n, width):
         """(n, words) uniforms, one 64-bit word each, with words >= width the next multiple of Philox's four."""

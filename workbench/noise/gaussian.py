@@ -48,12 +48,13 @@ class Gaussian(Noise):
         return clean + self._as(clean) * standard_normal(clean, rng)
 
     def _as(self, like):
-        return torch.as_tensor(self.sigma, device=like.device).to(like.dtype.to_real())
+        sigma = self.sigma if isinstance(self.sigma, Tensor) else torch.tensor(self.sigma, dtype=torch.float64)
+        return sigma.to(like.device, like.dtype.to_real())
 
     def log_likelihood(self, y, clean):
         """-||y - clean||^2 / (2 sigma^2) - (c / 2) sum log(2 pi sigma^2), with c = 2 real components if complex."""
         components = 2 if y.is_complex() else 1
-        log_det = 2 * components * torch.log(torch.as_tensor(self.sigma).double()).expand(y.shape).sum().item()
+        log_det = 2 * components * torch.log(torch.as_tensor(self.sigma, dtype=torch.float64)).expand(y.shape).sum().item()
         return normalisation(components * y.numel(), log_det) - 0.5 * squared_norm((y - clean) / self._as(y), y.ndim)
 
     def cov(self, v):
