@@ -27,11 +27,11 @@ class GaussianMixture(Analytic):
     card = dict(engine="mixture", exact=True, source="")
 
     def __init__(self, weights, means, covariances, process=None, noise_range=None):
-        weights = torch.as_tensor(weights)
+        weights = torch.as_tensor(weights, dtype=torch.float64)
         if weights.ndim != 1 or len(weights) != len(means) or not (weights >= 0).all() or not weights.sum() > 0:
             raise BadInput(f"weights = {weights.tolist()} should be {len(means)} numbers >= 0, one a row of means")
         self.process = process or EDM()
-        self.weights = (weights / weights.sum()).to(means.dtype.to_real())
+        self.weights = (weights / weights.sum()).to(means.device, means.dtype.to_real())
         self.means = means
         self.shape, self.dtype, self.device = tuple(means.shape[1:]), means.dtype, means.device
         self.dimension = prod(self.shape)

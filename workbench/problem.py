@@ -1,0 +1,75 @@
+"""A problem: what the signal looks like, how it was measured, and the data."""
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass, fields, is_dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from workbench._errors import BadInput
+from workbench.operators._operator import Operator
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """y ~ noise(A(x)), x ~ prior: find p(x | y).
+
+    y: (*A.out_shape).  truth: (*A.in_shape) if known.  view: maps samples to what is compared and shown, for example
+    torch.abs or a decoder (default: identity).  Raises BadInput where shapes, dtypes or finiteness do not fit.
+    """
+
+    prior: Any
+    A: Operator
+    noise: Any
+    y: Tensor
+    truth: Tensor | None = None
+    view: Callable | None = None
+    name: str = ""
+
+    def __post_init__(self):
+        A, prior = self.A, self.prior
+        if tuple(prior.shape) != tuple(A.in_shape) or prior.dtype != A.in_dtype:
+            raise BadInput(
+                f"Problem: the prior is on {tuple(prior.shape)} {prior.dtype}, A takes {tuple(A.in_shape)} {A.in_dtype}; "
+                f"they should agree"
+            )
+        if tuple(self.y.shape) != tuple(A.out_shape):
+            raise BadInput(f"Problem: y has shape {tuple(self.y.shape)}, A gives {tuple(A.out_shape)}; reshape y")
+        if not torch.isfinite(torch.view_as_real(self.y) if self.y.is_complex() else self.y).all():
+            raise BadInput("Problem: y holds NaN or infinity; remove those measurements (a Mask) first")
+        if self.truth is not None and tuple(self.truth.shape) != tuple(A.in_shape):
+            raise BadInput(f"Problem: truth has shape {tuple(self.truth.shape)}, a signal is {tuple(A.in_shape)}")
+
+    @cached_property
+    def exact(self):
+        """The exact posterior law where the prior and the operator give one, else None."""
+        try:
+            return self.prior.condition(self.A, self.y, self.noise)
+        except (AttributeError, BadInput):
+            return None
+
+    def show(self, x):
+        """`x` as it is compared and shown."""
+        return x if self.view is None else self.view(x)
+
+    def to(self, device):
+        """The same problem on `device`."""
+        return replace(self, **{f.name: moved(getattr(self, f.name), device) for f in fields(self) if f.name != "name"})
+
+
+def moved(value, device):
+    """`value` with every tensor it holds on `device`."""
+    if isinstance(value, (Tensor, torch.nn.Module, Operator)):
+        return value.to(device)
+    if isinstance(value, torch.device):
+        return torch.device(device)
+    if is_dataclass(value) and not isinstance(value, type):
+        return replace(value, **{f.name: moved(getattr(value, f.name), device) for f in fields(value)})
+    if hasattr(value, "denoise"):
+        twin = copy.copy(value)
+        twin.__dict__.update({k: moved(v, device) for k, v in vars(value).items()})
+        return twin
+    return value
