@@ -36,7 +36,7 @@ MAY = {  # the longest name decides; a room may always import its own files
     "workbench.metrics": AROUND,
     "workbench.viz": AROUND,
     "workbench.io": AROUND,
-    "theory.diagnostics": LAWS,
+    "theory.diagnostics": set(),  # callables and samples
     "problems": WORKBENCH | {"theory.distributions"},
     "theory.claims": WORKBENCH | THEORY | {"problems"},
     "theory.scoreboard": WORKBENCH | THEORY | {"problems"},
