@@ -10,14 +10,8 @@ NOISE = {"workbench.noise"}
 PRIORS = {"workbench.priors"} | DIFFUSION
 LAWS = PRIORS | OPERATORS | NOISE
 SAMPLERS = {"workbench.samplers", "workbench.problem"} | LAWS
-AROUND = {
-    "workbench._cost",
-    "workbench.run",
-    "workbench.posterior",
-    "workbench.metrics",
-    "workbench.viz",
-    "workbench.io",
-} | SAMPLERS
+LOOP = {f"workbench.{name}" for name in ("_cost", "_checkpoint", "provenance", "run", "posterior")}
+AROUND = {"workbench.metrics", "workbench.viz", "workbench.io"} | LOOP | SAMPLERS
 WORKBENCH = {"workbench.classical"} | AROUND
 THEORY = {"theory.distributions", "theory.diagnostics", "theory.claims", "theory.scoreboard"}
 
@@ -30,9 +24,7 @@ MAY = {  # the longest name decides; a room may always import its own files
     "workbench.samplers": SAMPLERS,
     "workbench.problem": SAMPLERS,
     "workbench.classical": SAMPLERS,
-    "workbench._cost": SAMPLERS,
-    "workbench.run": AROUND,
-    "workbench.posterior": AROUND,
+    **dict.fromkeys(LOOP, AROUND),
     "workbench.metrics": AROUND,
     "workbench.viz": AROUND,
     "workbench.io": AROUND,
