@@ -49,6 +49,11 @@ def exchange(path, p, t, gain=2.0, read=3.0, flats=10, **change):
     return path
 
 
+@pytest.fixture(autouse=True)
+def same_draws():
+    RNG.bit_generator.state = np.random.default_rng(0).bit_generator.state
+
+
 @pytest.fixture
 def npy(tmp_path):
     np.save(tmp_path / "a.npy", RNG.standard_normal((2, 9, 16)).astype(np.float32))
@@ -113,13 +118,14 @@ def test_hdf5(tmp_path, name, unit, scale):
     assert ("no unit" in " ".join(scan.notes)) is (unit is None)
 
 
-def test_counts_become_line_integrals_with_their_noise(tmp_path):
+@pytest.mark.parametrize("flats", [2, 10])
+def test_counts_become_line_integrals_with_their_noise(tmp_path, flats):
     t = np.arange(90) * pi / 90
     p = np.stack([projections(t, 64, 33.4), 0.5 * projections(t, 64, 33.4)])
-    scan = read_sinogram(exchange(tmp_path / "a.h5", p, t), spacing=1.0)
+    scan = read_sinogram(exchange(tmp_path / "a.h5", p, t, flats=flats), spacing=1.0)
     error = scan.data - torch.as_tensor(p)
     assert np.allclose(scan.angles, t)
-    assert abs(error.mean()) < 1e-3
+    assert abs(error.mean()) < 6e-3  # the flats drift by up to 1 percent
     assert (error / scan.sigma).std().item() == pytest.approx(1, rel=0.1)
     for half in (p > np.median(p), p <= np.median(p)):
         assert (error / scan.sigma)[torch.as_tensor(half)].std().item() == pytest.approx(1, rel=0.15)
@@ -213,8 +219,9 @@ def test_files_that_cannot_be_read(tmp_path, npy):
     with h5py.File(tmp_path / "two.h5", "w") as file:
         file["a"] = file["b"] = np.zeros((3, 4))
     words = dict(
-        cut_h5="cut short", cut_npy="cut short", empty_npy="empty", text_npy="neither", objects_npy="objects", flat_npy="shape",
-        four_npy="shape", none_npy="shape", nan_npy="2 NaN", complex_npy="complex", two_h5="a, b", absent_npy="not a file",
+        cut_h5="cut short", cut_npy="cut short", empty_npy="empty", text_npy="neither", objects_npy="objects",
+        flat_npy="shape", four_npy="shape", none_npy="shape", nan_npy="2 NaN", complex_npy="complex",
+        two_h5="a, b", absent_npy="not a file",
     )  # fmt: skip
     for name, word in words.items():
         with pytest.raises(BadInput, match=word) as caught:
@@ -243,8 +250,8 @@ def test_bad_arguments_are_refused(npy, change, word):
 
 
 def test_a_real_tooth(scans):
-    """Synchrotron counts. The axis: 295.5 from the views at 0 and 179 degrees alone, which are 1 degree short of a
-    pair; corrected for that, 295.9, where the image is also the least negative."""
+    """Synchrotron counts. The axis: 295.5 from the views at 0 and 179 degrees alone, which are 1 degree short of
+    a pair; corrected for that, 295.9, where the image is also the least negative."""
     path = scans / "ct_tooth_tomopy" / "tooth.h5"
     if not path.is_file():
         pytest.skip("the tooth is not among the scans")

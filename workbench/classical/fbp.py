@@ -17,7 +17,7 @@ def ram_lak(f):
 
 
 def shepp_logan(f):
-    """sin(pi f / 2) / (pi f / 2): a little less of the highest frequencies. f: frequency / Nyquist, in [0, 1]."""
+    """sin(pi f / 2) / (pi f / 2): a little less of the fine detail. f: frequency / Nyquist, in [0, 1]."""
     return torch.sinc(f / 2)
 
 
@@ -30,7 +30,7 @@ def hann(f):
 class FBP:
     """x = sum_t w_t (ramp * y_t)(x1 cos t + x2 sin t): filtered back-projection, on the scale of x (1/mm).
 
-    window: gain over frequency / Nyquist in [0, 1]; `ram_lak`, `shepp_logan` and `hann` are here, any callable will do.
+    window: gain as a function of frequency / Nyquist; `ram_lak`, `shepp_logan`, `hann`, or any other callable.
     Kak and Slaney 1988, section 3.3.
     """
 
@@ -39,18 +39,18 @@ class FBP:
     window: Callable = ram_lak
 
     def reconstruct(self, problem):
-        """The image (*, H, W) of problem.y: (*, n_angles, detectors); BadInput unless problem.A is a ParallelBeam."""
+        """The image (*, H, W) of problem.y: (*, n_angles, detectors); problem.A should be a ParallelBeam."""
         return filtered_back_projection(problem.A, problem.y, self.window)
 
 
 def filtered_back_projection(A, y, window=ram_lak):
-    """The image (*, H, W) in 1/mm of y: (*, n_angles, detectors), each view weighted by its share of the half turn.
+    """The image (*, H, W) in 1/mm of y: (*, n_angles, detectors), its views weighted by their angular share.
 
     Raises BadInput unless A is a ParallelBeam and y fits it.
     """
     if not isinstance(A, ParallelBeam):
         raise BadInput(
-            f"FBP: A is a {type(A).__name__}, it should be a ParallelBeam; give the scan's own operator and data"
+            f"FBP: A is a {type(A).__name__}, it should be a ParallelBeam; give the operator of the scan itself"
         )
     checked(y, A.out_shape, A.out_dtype, "FBP")
     weights = angular_shares(A.angles).to(y.dtype)
@@ -58,11 +58,11 @@ def filtered_back_projection(A, y, window=ram_lak):
 
 
 def angular_shares(angles):
-    """The part of the half turn that each view stands for: half the gap to either neighbour, modulo pi; (n,) in rad.
+    """The part of the half turn each view stands for: half the gap to either neighbour, modulo pi; (n,) in rad.
 
-    They sum to pi. Views at t and t + pi see the same lines, and equal views share. A single gap that is more than
-    four times the mean of the others is a missing wedge (limited angle), not a part of its two neighbours: it counts
-    as that mean.
+    They sum to pi. Views at t and t + pi see the same lines, and equal views share. One gap that is more than
+    four times the mean of the others is a missing wedge (limited angle), not a part of its two neighbours: it
+    counts as that mean.
     """
     t, order = (angles.double() % pi).sort()
     gaps = torch.cat([t[1:], t[:1] + pi]) - t  # from each view to the next one
@@ -74,10 +74,10 @@ def angular_shares(angles):
 
 
 def ramp_filtered(y, spacing, window=ram_lak):
-    """The views convolved along the detector with the band-limited ramp, times `window` over frequency; in 1/mm.
+    """The views convolved with the band-limited ramp, times `window` over frequency; in 1/mm.
 
-    The ramp is sampled in space, spacing^2 h(n) = 1/4 at 0, -1/(pi n)^2 at odd n, else 0 (Kak and Slaney 1988, section
-    3.3.3): sampled in frequency it would vanish at frequency 0, and the image would lose its mean.
+    The ramp is sampled in space, spacing^2 h(n) = 1/4 at 0, -1/(pi n)^2 at odd n, else 0 (Kak and Slaney 1988,
+    section 3.3.3): sampled in frequency it would vanish at frequency 0, and the image would lose its mean.
     """
     detectors = y.shape[-1]
     size = (

@@ -1,4 +1,4 @@
-"""Parallel-beam scans: sinograms in .npy and HDF5 files, and counts with flat and dark fields (Data Exchange)."""
+"""Parallel-beam scans: sinograms in .npy and HDF5, and counts with flat and dark fields (Data Exchange)."""
 
 from dataclasses import dataclass
 from math import inf, isfinite, pi
@@ -21,7 +21,7 @@ class Sinogram:
     """Line integrals of one or more slices, with the geometry that a reconstruction needs.
 
     data: (slices, n_angles, detectors) float32, without unit.  angles: (n_angles,) float64, rad.
-    spacing: of the columns of `data`, mm; where neither file nor user said, 1 per file column, `known_spacing` False.
+    spacing: of the columns of `data`, mm; 1 per column of the file, and `known_spacing` False, if nobody said.
     centre: column of `data` onto which the rotation axis projects, a float.
     sigma: standard deviation of each entry of `data`, same shape, or None where it is not known.
     notes: what was assumed or done on the way, in sentences.
@@ -36,7 +36,7 @@ class Sinogram:
     known_spacing: bool = True
 
     def operator(self, shape=None, pixel=None, dtype=torch.float32):
-        """The ParallelBeam of one slice: `shape` (default: detectors squared), pixels of `pixel` mm (default: spacing)."""
+        """The ParallelBeam of one slice: `shape` (default: detectors each way), `pixel` in mm (default: spacing)."""
         detectors = self.data.shape[-1]
         shape, pixel = tuple(shape or (detectors, detectors)), pixel or self.spacing
         return ParallelBeam(self.angles, shape, detectors, self.spacing, pixel, self.centre, dtype)
@@ -44,7 +44,7 @@ class Sinogram:
 
 @dataclass(frozen=True, eq=False)
 class _Scan:
-    """What a file holds, (slices, n_angles, detectors): line integrals, or counts with their flat and dark fields."""
+    """What a file holds, (slices, n_angles, detectors): line integrals, or counts with flat and dark fields."""
 
     data: np.ndarray
     angles: np.ndarray | None = None  # rad
@@ -56,16 +56,16 @@ class _Scan:
 def read_sinogram(path, angles=None, spacing=None, centre=None, slices=None, bin=1):
     """The `Sinogram` in a file; the format is told from the content.
 
-    .npy: line integrals (n_angles, detectors) or (slices, n_angles, detectors). HDF5: the same, in a dataset called
-    sinogram, data, observation or projections, or in the only one with 2 or 3 axes; `angles` or `theta` in the unit
-    that they state, else in degrees where they span more than 2 pi. Data Exchange HDF5 (De Carlo et al. 2014): counts
-    exchange/data with data_white, data_dark and theta (degrees) become -log((data - dark) / (white - dark)), with
-    sigma from counting statistics.
+    .npy: line integrals (n_angles, detectors) or (slices, n_angles, detectors).
+    HDF5: the same, in a dataset called sinogram, data, observation or projections, or in the only one with 2 or 3
+    axes; `angles` or `theta` in the unit that they state, else in degrees where they span more than 2 pi.
+    Data Exchange HDF5 (De Carlo et al. 2014): counts exchange/data with data_white, data_dark and theta (degrees)
+    become -log((data - dark) / (white - dark)), with sigma from counting statistics.
 
-    angles: in degrees, an array or the path of a .npy or text file, instead of the file's own; by default the file's,
-    or 180 / n_angles apart.  spacing: of the file's columns, mm.  centre: a column of the file; default: estimated.
-    slices: a number or a slice.  bin: how many columns are averaged into one, as counts where the file has counts.
-    Raises BadInput for a file that is missing, empty, cut short or of another kind, and for what does not fit it.
+    angles: in degrees, an array or the path of a .npy or text file; default: the file's, or 180 / n_angles apart.
+    spacing: of the file's columns, mm.  centre: a column of the file; default: estimated.
+    slices: a number or a slice.  bin: how many columns are averaged into one, as counts where there are counts.
+    Raises BadInput for a file that is missing, empty, cut short or of another kind, and for what does not fit.
     """
     path = Path(path)
     if spacing is not None and not 0 < spacing < inf:
@@ -141,8 +141,8 @@ def _generic(file, path, slices):
     choice = named or arrays
     if len(choice) != 1:
         raise BadInput(
-            f"read_sinogram: {path} holds {', '.join(found) or 'no dataset'}, and it is not clear which is the sinogram; "
-            f"call one dataset of shape (angles, detectors) or (slices, angles, detectors) 'sinogram'"
+            f"read_sinogram: {path} holds {', '.join(found) or 'no dataset'}, and it is not clear which is the "
+            f"sinogram; call one of shape (angles, detectors) or (slices, angles, detectors) 'sinogram'"
         )
     t = next((item for name, item in found.items() if name.split("/")[-1].lower() in ANGLES), None)
     angles, notes = (None, ()) if t is None else _file_angles(t, path)
@@ -158,13 +158,13 @@ def _exchange(file, path, slices):
     group = file["exchange"]
     if "data_white" not in group:
         raise BadInput(
-            f"read_sinogram: {path} has exchange/data but no data_white; add the flat field, or give line integrals"
+            f"read_sinogram: {path} has exchange/data but no data_white; add it, or give line integrals"
         )
     for name in {"data", "data_white", "data_dark"} & set(group):
         if group[name].ndim != 3 or group[name].shape[1:] != group["data"].shape[1:] or not group[name].size:
             raise BadInput(
-                f"read_sinogram: exchange/{name} of {path} has shape {group[name].shape}, it should be (views, slices, "
-                f"columns), with the slices and columns of exchange/data"
+                f"read_sinogram: exchange/{name} of {path} has shape {group[name].shape}, it should be (views, "
+                f"slices, columns), with the slices and columns of exchange/data"
             )
     data, white = (_picked(group[name], slices, path, axis=1) for name in ("data", "data_white"))
     dark = (
@@ -181,7 +181,8 @@ def _stack(array, slices, path):
     """An array on disk as (slices, n_angles, detectors)."""
     if array.ndim not in (2, 3) or not array.size:
         raise BadInput(
-            f"read_sinogram: {path} has shape {array.shape}, it should be (angles, detectors) or (slices, angles, detectors)"
+            f"read_sinogram: {path} has shape {array.shape}, it should be (angles, detectors) or "
+            f"(slices, angles, detectors)"
         )
     return _picked(array if array.ndim == 3 else array[()][None], slices, path)
 
@@ -190,7 +191,7 @@ def _picked(array, slices, path, axis=0):
     """The chosen slices of an array on disk, finite float64; only they are read."""
     if array.dtype.kind not in "iuf":
         raise BadInput(
-            f"read_sinogram: {path} holds {array.dtype}, line integrals are real numbers; convert it to float32"
+            f"read_sinogram: {path} holds {array.dtype}, a sinogram is real; convert it to float32"
         )
     n = array.shape[axis]
     part = slice(None) if slices is None else slices
@@ -198,7 +199,7 @@ def _picked(array, slices, path, axis=0):
         part = slice(part % n, part % n + 1)
     if not isinstance(part, slice) or len(range(n)[part]) == 0 or (part.step or 1) < 1:
         raise BadInput(
-            f"read_sinogram: slices = {slices} picks none of the {n} slices of {path}; give a number or a slice below {n}"
+            f"read_sinogram: slices = {slices} picks none of the {n} slices of {path}; give a number below {n} or a slice"
         )
     part = slice(*part.indices(n))
     values = np.asarray(array[(slice(None),) * axis + (part,)], dtype=np.float64)
@@ -217,7 +218,8 @@ def _file_angles(dataset, path, unit=None):
     if isinstance(unit, str) and unit.lower()[:3] in ("deg", "rad"):
         return (np.deg2rad(values) if unit.lower().startswith("deg") else values), ()
     degrees = np.ptp(values) > 2 * pi
-    note = f"The angles in the file state no unit; {'degrees' if degrees else 'rad'} were assumed, as they span {np.ptp(values):.4g}."
+    unit = "degrees were" if degrees else "rad was"
+    note = f"The angles in the file state no unit; {unit} assumed, as they span {np.ptp(values):.4g}."
     return (np.deg2rad(values) if degrees else values), (note,)
 
 
@@ -225,7 +227,7 @@ def _vector(values, name):
     values = np.asarray(values)
     if values.dtype.kind not in "iuf" or values.ndim != 1 or not np.isfinite(values).all():
         raise BadInput(
-            f"read_sinogram: angles ({name}) should be one row of finite numbers, not {values.dtype} {values.shape}"
+            f"read_sinogram: angles ({name}) is {values.dtype} {values.shape}, it should be one row of finite numbers"
         )
     return values.astype(np.float64)
 
@@ -238,9 +240,7 @@ def _angles(scan, given, path):
         degrees = _vector(_angle_file(Path(given)) if isinstance(given, (str, Path)) else given, "given")
         t = np.deg2rad(degrees)
         if np.ptp(degrees) <= 2 * pi and n > 1:
-            notes = (
-                f"The angles given span only {np.ptp(degrees):.3g} degrees; if they are in rad, convert them.",
-            )
+            notes = (f"The angles given span only {np.ptp(degrees):.3g} degrees: was it rad?",)
     if t is None:
         t, notes = (
             np.arange(n) * (pi / n),
@@ -282,7 +282,8 @@ def _binned(scan, bin, path):
         return kept.reshape(*array.shape[:-1], -1, bin).mean(-1)
 
     counts = scan.white is not None
-    note = f"Every {bin} detector columns were averaged into one{', as counts before the logarithm' if counts else ''}."
+    how = ", as counts before the logarithm" if counts else ""
+    note = f"Every {bin} detector columns were averaged into one{how}."
     if detectors % bin:
         note += f" The last {detectors % bin} of the {detectors} columns were left out."
     fields = (mean(scan.white), mean(scan.dark)) if counts else (None, None)
@@ -297,7 +298,7 @@ def _line_integrals(scan, path):
     flat = scan.white.mean(0) - dark
     if (flat <= 0).any():
         raise BadInput(
-            f"read_sinogram: {(flat <= 0).sum()} detector columns of {path} are not brighter in data_white than in "
+            f"read_sinogram: {(flat <= 0).sum()} detector columns of {path} are no brighter in data_white than in "
             f"data_dark, so they see nothing; bin the columns, or repair these three arrays"
         )
     flat = flat[:, None]
@@ -325,16 +326,16 @@ def _variance(counts, flat, white, dark):
     darks = read / len(dark) * (1 / counts - 1 / flat) ** 2
     variance = ours + flats + darks
     return variance, (
-        f"Noise from {len(white)} flat and {len(dark)} dark fields: {gain:.3g} counts of variance per count, {read**0.5:.3g} "
-        f"counts of read-out noise, so the line integrals have a standard deviation of {np.median(variance) ** 0.5:.2g} (median)."
+        f"Noise from {len(white)} flat and {len(dark)} dark fields: variance {gain:.3g} per count, and {read**0.5:.3g} "
+        f"counts of read-out noise; the median sigma of the line integrals is {np.median(variance) ** 0.5:.2g}."
     )
 
 
 def counting_statistics(white, dark):
     """(gain, read): the variance of net counts n is gain * n + read, from repeated flat and dark fields.
 
-    white, dark: (repeats, slices, detectors), counts. Photon transfer (Janesick 2007): the variance over the repeats,
-    after each flat is scaled to the mean brightness, since the beam's own drift is not counting noise.
+    white, dark: (repeats, slices, detectors), counts. Photon transfer (Janesick 2007): the variance over the
+    repeats, each flat scaled to the mean brightness first, since the drift of the beam is not counting noise.
     """
     net = white - dark.mean(0)
     level = net.mean(-1, keepdims=True)
@@ -356,9 +357,10 @@ def _centre(p, t, given, bin):
 def estimate_centre(p, t):
     """(column, how): onto which detector column the rotation axis projects, and how that was found.
 
-    p: (slices, n_angles, detectors) line integrals.  t: (n_angles,) rad. Opposite views are each other's mirror image
-    about the axis. Without such views, the centroids of the views trace a sine wave about it (the first moment
-    condition of Helgason and Ludwig); they must span a right angle and see the whole object. Otherwise the middle.
+    p: (slices, n_angles, detectors) line integrals.  t: (n_angles,) rad. Opposite views are each other's mirror
+    image about the axis. Without such views, the centroids of the views trace a sine wave about it (the first
+    moment condition of Helgason and Ludwig); they must span a right angle and see the whole object. Otherwise
+    the middle.
     """
     detectors = p.shape[-1]
     for estimate in (_centre_from_pairs, _centre_from_centroids):
@@ -371,7 +373,7 @@ def estimate_centre(p, t):
 
 
 def _centre_from_pairs(p, t, most=12):
-    """From views i, j at t and t + pi + d: they mirror about centre + d (a cos t + b sin t) to first order in d."""
+    """From views at t and t + pi + d, which mirror about centre + d (a cos t + b sin t) to first order in d."""
     step = np.median(np.diff(np.sort(t))) if len(t) > 1 else inf
     d = (t[None] - t[:, None]) % (2 * pi) - pi
     i, j = np.nonzero(np.triu(np.abs(d) <= min(2.5 * step, np.deg2rad(5))))

@@ -22,15 +22,17 @@ class ParallelBeam(Linear):
 
     x: (*, H, W), attenuation in 1/mm; row 0 is on top, x2 points up, the origin is the middle of the image.
     y: (*, n_angles, detectors), line integrals without unit.
-    angles: (n_angles,) in rad, any order and spacing.  detectors: columns; column u sees s = (u - centre) spacing.
-    shape: (H, W).  spacing: of the detector columns, mm.  pixel: side of a pixel, mm.
-    centre: detector column onto which the rotation axis projects, a float; by default the middle, (detectors - 1) / 2.
+    angles: (n_angles,) in rad, any order and spacing.  shape: (H, W).
+    detectors: how many columns; column u sees s = (u - centre) spacing.
+    spacing: of the detector columns, mm.  pixel: side of a pixel, mm.
+    centre: detector column onto which the rotation axis projects; by default the middle, (detectors - 1) / 2.
     dtype: of x and y, float32 by default; of complex ones, the real and imaginary parts are projected each.
 
     Joseph 1982 (IEEE Trans. Med. Imaging 1, 192): a ray steps along the axis it is closer to and interpolates
     linearly across it. The matrix and its transpose are built on first use and kept on the device of `angles`;
-    a batch shares one pass over them. Not differentiable in the geometry. Raises BadInput for a geometry without
-    meaning, and where the two matrices would exceed 2 GB: about 29 H W n_angles pixel / spacing bytes in float32.
+    a batch shares one pass over them. Not differentiable in the geometry. Raises BadInput for a geometry
+    without meaning, and where the two matrices would exceed 2 GB: they take about
+    29 H W n_angles pixel / spacing bytes in float32.
     """
 
     card = dict(family="tomography", linear=True, svd=False, source="Joseph 1982")
@@ -68,13 +70,13 @@ class ParallelBeam(Linear):
             )
         if self.dtype not in (torch.float32, torch.float64, torch.complex64, torch.complex128):
             raise BadInput(
-                f"ParallelBeam: dtype = {self.dtype} should be float32 or float64, or complex of that precision"
+                f"ParallelBeam: dtype = {self.dtype} should be float32, float64, complex64 or complex128"
             )
         if self.memory > BUDGET:
             raise BadInput(
-                f"ParallelBeam: {len(angles)} angles x {self.detectors} detectors on {shape[0]} x {shape[1]} pixels need "
-                f"{self.memory / 1e9:.1f} GB for A and A^T, the limit is {BUDGET / 1e9:g} GB; bin the detector columns "
-                f"and the pixels by 2, or take fewer angles"
+                f"ParallelBeam: {len(angles)} angles x {self.detectors} detectors on {shape[0]} x {shape[1]} pixels "
+                f"need {self.memory / 1e9:.1f} GB for A and A^T, the limit is {BUDGET / 1e9:g} GB; bin the detector "
+                f"columns and the pixels by 2, or take fewer angles"
             )
 
     in_shape = property(lambda self: tuple(self.shape))
@@ -89,7 +91,7 @@ class ParallelBeam(Linear):
 
     @property
     def memory(self):
-        """The bytes of A and A^T: two entries per ray and step, for the rays that meet the image; a close estimate."""
+        """The bytes of A and A^T, closely: two entries per ray and step, for the rays that meet the image."""
         (H, W), t = self.shape, self.angles.double()
         steep = t.cos().abs() >= t.sin().abs()
         steps, across = torch.where(steep, H, W), torch.where(steep, W, H)
@@ -131,7 +133,7 @@ def _on_parts(x, function):
 
 
 def _paired(v, M, Mt):
-    """M v for v: (*batch, a, b), as (rows of the batch, rows of M); its gradient is M^T, which is kept beside it."""
+    """M v for v: (*batch, a, b), as (rows of the batch, rows of M); its gradient is Mt, kept beside it."""
     rows = v.reshape(prod(v.shape[:-2]), M.shape[1])
     return apply_pair(rows, lambda u: _product(M, u), lambda u: _product(Mt, u))
 
@@ -159,10 +161,10 @@ def _joseph(A):
 
 
 def _view(t, s, shape, pixel, real):
-    """Weights, flat pixel indices and entries per ray of the parallel rays at angle t and offsets s (in pixels).
+    """Weights, flat pixel indices and entries per ray of the rays at angle t and offsets s (in pixels).
 
-    A ray nearer to the vertical crosses each row once, at x1 = (s - x2 sin t) / cos t, and is given the two pixels
-    beside that point; its length in a row is pixel / |cos t|. Rows and columns change roles for the other rays.
+    A ray nearer to the vertical crosses each row once, at x1 = (s - x2 sin t) / cos t, and is given the two
+    pixels beside that point; its length in a row is pixel / |cos t|. Rows and columns change roles for the others.
     """
     (H, W), c, d = shape, np.cos(t), np.sin(t)
     if abs(c) >= abs(d):
