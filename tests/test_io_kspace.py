@@ -6,7 +6,6 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-import torch
 
 from workbench._errors import BadInput
 from workbench.io.kspace import parse_slices, read_kspace

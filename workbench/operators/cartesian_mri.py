@@ -168,7 +168,9 @@ class CartesianMRI(Linear):
     def _adjoint(self, y):
         ndim, lead = len(self.in_shape), self._leading
         total = 0
-        for (_, conj), k in zip(self._coils, y.split([len(maps) for maps, _ in self._coils], dim=-2)):
+        for (_, conj), k in zip(
+            self._coils, y.split([len(maps) for maps, _ in self._coils], dim=-2), strict=True
+        ):
             k = k.unflatten(-1, (*self.in_shape[:lead], len(self._index)))
             k = ifftn(k, dim=self._readouts, norm="ortho") if lead else k
             grid = k.new_zeros(*k.shape[:-1], prod(self._columns))
@@ -205,4 +207,4 @@ def _kind(value):
 
 def _broadcasts(small, large):
     small = (1,) * (len(large) - len(small)) + tuple(small)
-    return len(small) == len(large) and all(s in (1, n) for s, n in zip(small, large))
+    return len(small) == len(large) and all(s in (1, n) for s, n in zip(small, large, strict=True))

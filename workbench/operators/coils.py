@@ -121,7 +121,9 @@ def calibration_region(kspace, mask, kernel=6, most=24):
 
 def _middle(shape, sides):
     """Slices of the centred block of `sides` points: its own middle lies on that of the grid."""
-    return tuple(slice(n // 2 - side // 2, n // 2 - side // 2 + side) for n, side in zip(shape, sides))
+    return tuple(
+        slice(n // 2 - side // 2, n // 2 - side // 2 + side) for n, side in zip(shape, sides, strict=True)
+    )
 
 
 def noise_covariance(samples):
@@ -149,7 +151,7 @@ def noise_covariance(samples):
         raise BadInput(
             f"noise_covariance: samples has no noise or is not finite in coils {dead}; leave those coils out"
         )
-    keep = N / (N + C)
+    sigma, keep = (sigma + sigma.mH) / 2, N / (N + C)
     return keep * sigma + (1 - keep) * torch.diag(power).to(sigma)
 
 
@@ -230,7 +232,7 @@ def _loop(r, angle, distance, radius, parts=64):
     wire = distance * out + radius * (turn.cos() * across + turn.sin() * along)
     current = turn.cos() * along - turn.sin() * across
     field = torch.zeros_like(r)
-    for point, element in zip(wire, current):
+    for point, element in zip(wire, current, strict=True):
         way = r - point
         field += torch.linalg.cross(element.expand_as(way), way) / way.norm(dim=-1, keepdim=True) ** 3
     return field
