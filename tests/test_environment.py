@@ -78,7 +78,7 @@ def test_environment_file_is_the_same_set():
     lines = conda()[1]
     assert "-c constraints.txt" in lines
     editable = next(line for line in lines if line.startswith("-e "))
-    assert set(Requirement(editable.removeprefix("-e .").join(["x", ""])).extras) <= set(EXTRAS)
+    assert Requirement("x" + editable.removeprefix("-e .")).extras <= set(EXTRAS)
     named = [Requirement(line) for line in lines if not line.startswith("-")]
     assert {canonical(r.name) for r in named} <= {canonical(r.name) for r in CORE + OPTIONAL}
     markers = {canonical(r.name): str(r.marker) for r in named}
@@ -90,3 +90,11 @@ def test_environment_file_is_the_same_set():
 def test_environment_file_takes_the_same_python():
     python = next(line for line in conda()[0] if line.startswith("python"))
     assert PROJECT["requires-python"] in python
+
+
+def test_citation_is_of_this_version():
+    import workbench
+
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert cited["version"] == workbench.__version__ and cited["license"] == PROJECT["license"]
+    assert f"## {workbench.__version__}" in (ROOT / "CHANGELOG.md").read_text()
