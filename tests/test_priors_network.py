@@ -1,6 +1,7 @@
 """Networks as priors: predictions, schedules, intensities, channels and sizes, on tiny random weights."""
 
 import json
+import sys
 
 import pytest
 import torch
@@ -339,7 +340,7 @@ def test_bad_folders(tmp_path, saved):
     with pytest.raises(BadInput, match="nowhere.*does not exist; give a folder"):
         from_diffusers(tmp_path / "nowhere")
     model.save_pretrained(tmp_path / "bare")
-    with pytest.raises(BadInput, match="scheduler_config.json does not exist; pass process="):
+    with pytest.raises(BadInput, match="scheduler_config.json does not exist; .* pass process="):
         from_diffusers(tmp_path / "bare")
     alone = from_diffusers(tmp_path / "bare", process=Tabulated.linear(), parameterisation=room.epsilon)
     x = draw(1, 16, 16)
@@ -348,7 +349,10 @@ def test_bad_folders(tmp_path, saved):
     with pytest.raises(BadInput, match=r"no safetensors weights but diffusion_pytorch_model.bin, a pickle"):
         from_diffusers(tmp_path / "pickled", process=Tabulated.linear(), parameterisation=room.epsilon)
     (tmp_path / "bare" / "config.json").write_text("{")
-    with pytest.raises(BadInput, match="is not JSON"):
+    with pytest.raises(BadInput, match="holds no JSON settings"):
+        from_diffusers(tmp_path / "bare")
+    (tmp_path / "bare" / "config.json").write_text('{"_class_name": "UNet2DModel", "block_out_channels": 3}')
+    with pytest.raises(BadInput, match="cannot be loaded"):
         from_diffusers(tmp_path / "bare")
     (tmp_path / "bare" / "config.json").write_text(json.dumps({"_class_name": "UNet2DConditionModel"}))
     with pytest.raises(BadInput, match="UNet2DConditionModel; only UNet2DModel"):
@@ -387,6 +391,7 @@ def test_weights_are_never_made_up(tmp_path):
             "prediction_type = 'flow_prediction'",
         ),
         (dict(beta_schedule="other"), "pass process="),
+        (dict(trained_betas="many"), "pass process="),
     ],
 )
 def test_bad_schedulers(tmp_path, scheduler, match):
@@ -395,6 +400,12 @@ def test_bad_schedulers(tmp_path, scheduler, match):
     (tmp_path / "scheduler" / "scheduler_config.json").write_text(json.dumps(scheduler))
     with pytest.raises(BadInput, match=match):
         from_diffusers(tmp_path)
+
+
+def test_without_the_library(saved, monkeypatch):
+    monkeypatch.setitem(sys.modules, "diffusers", None)
+    with pytest.raises(BadInput, match=r"pip install 'inverse-workbench\[models\]'"):
+        from_diffusers(saved()[0])
 
 
 def test_a_class_conditional_network_is_refused(tmp_path):

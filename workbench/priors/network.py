@@ -197,6 +197,9 @@ BETAS = (
 )
 
 
+NO_SCHEDULER = "give the folder of the whole pipeline, or pass process= and parameterisation="
+
+
 class _Diffusers(nn.Module):
     """A diffusers model that answers with a tensor."""
 
@@ -221,29 +224,42 @@ def from_diffusers(
     """
     folder = Path(folder)
     home = folder / "unet" if (folder / "unet").is_dir() else folder
-    settings = _model_settings(home)
+    model = _load(_checked_home(home))
     if process is None or parameterisation is None:
-        scheduler = _settings(
-            folder / "scheduler" / "scheduler_config.json", "pass process= and parameterisation="
-        )
+        scheduler = _settings(folder / "scheduler" / "scheduler_config.json", NO_SCHEDULER)
         process = process or _table(scheduler)
         parameterisation = parameterisation or _prediction(scheduler)
     tabulated = isinstance(process, Tabulated)
-    width = settings["in_channels"]
     low, high = (1, process.t_max) if tabulated else (process.time(1e-3), process.t_max)
     return Network(
-        _Diffusers(_load(home)),
+        _Diffusers(model),
         parameterisation,
         process,
-        tuple(shape or _trained_shape(settings, dtype)),
+        tuple(shape or _trained_shape(model.config, dtype)),
         (scale * float(process.kappa(low)), scale * float(process.kappa(high))),
         dtype=dtype,
-        channels=width,
+        channels=model.config.in_channels,
         scale=scale,
         offset=offset,
         clock=table_step if tabulated else same_time,
-        multiple=2 ** (len(settings["block_out_channels"]) - 1),
+        multiple=2 ** (len(model.config.block_out_channels) - 1),
     )
+
+
+def _library():
+    """The diffusers library; a BadInput where it is missing."""
+    try:
+        import diffusers
+    except ImportError:
+        raise BadInput(
+            "folder: reading it needs diffusers; pip install 'inverse-workbench[models]'"
+        ) from None
+    return diffusers
+
+
+def _first(error):
+    """The first line of what an error says."""
+    return str(error).strip().split("\n")[0]
 
 
 def _settings(path, mend):
@@ -251,15 +267,16 @@ def _settings(path, mend):
     if not path.is_file():
         raise BadInput(f"folder: {path} does not exist; {mend}")
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise BadInput(
-            f"folder: {path} is not JSON ({error}); save the model again with save_pretrained"
-        ) from None
+        settings = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        settings = None
+    if not isinstance(settings, dict):
+        raise BadInput(f"folder: {path} holds no JSON settings; save the model again with save_pretrained")
+    return settings
 
 
-def _model_settings(home):
-    """The settings of an unconditional UNet2DModel whose weights are safetensors."""
+def _checked_home(home):
+    """`home`, if it holds an unconditional UNet2DModel whose weights are safetensors."""
     settings = _settings(
         home / "config.json", "give a folder written by save_pretrained of a diffusers UNet2DModel"
     )
@@ -273,16 +290,16 @@ def _model_settings(home):
             f"folder: {home} has no safetensors weights{f' but {found[0]}, a pickle' if found else ''}; "
             f"save it where it came from with save_pretrained(folder, safe_serialization=True)"
         )
-    return settings
+    return home
 
 
 def _trained_shape(settings, dtype):
     """The signal that fills the network's channels at the size it was trained on."""
-    size = settings.get("sample_size")
+    size = settings.sample_size
     if not size:
         raise BadInput("shape: the model states no sample_size; pass shape=(H, W)")
-    size = tuple(size) if isinstance(size, list) else (size, size)
-    count = settings["in_channels"] // (2 if dtype.is_complex else 1)
+    size = (size, size) if isinstance(size, int) else tuple(size)
+    count = settings.in_channels // (2 if dtype.is_complex else 1)
     return size if count <= 1 else (count, *size)
 
 
@@ -298,34 +315,29 @@ def _prediction(scheduler):
 
 def _table(scheduler):
     """The discrete schedule of a diffusers scheduler, in double precision; entries without signal are left out."""
-    from diffusers import DDPMScheduler
-
     if not {"beta_schedule", "trained_betas"} & set(scheduler):
         raise BadInput(f"folder: a {scheduler.get('_class_name')} has no table of betas; pass process=")
     try:
-        betas = DDPMScheduler(**{k: v for k, v in scheduler.items() if k in BETAS}).betas
-    except NotImplementedError as error:
-        raise BadInput(f"folder: {error}; pass process=") from None
+        betas = _library().DDPMScheduler(**{k: v for k, v in scheduler.items() if k in BETAS}).betas
+    except (NotImplementedError, TypeError, ValueError, RuntimeError) as error:
+        raise BadInput(f"folder: the scheduler gives no betas ({_first(error)}); pass process=") from None
     abar = torch.cumprod(1 - betas.double(), dim=0)
     return Tabulated(tuple(abar[abar > 0].tolist()))
 
 
 def _load(home):
     """The UNet2DModel in `home`, every weight of it from the file."""
-    from diffusers import UNet2DModel
-
+    kind = _library().UNet2DModel
     try:
-        model, info = UNet2DModel.from_pretrained(
+        model, info = kind.from_pretrained(
             home,
             local_files_only=True,
             use_safetensors=True,
             low_cpu_mem_usage=False,
             output_loading_info=True,
         )
-    except (OSError, ValueError, RuntimeError) as error:
-        raise BadInput(
-            f"folder: {home} cannot be loaded ({str(error).splitlines()[0]}); save it again"
-        ) from None
+    except (OSError, ValueError, RuntimeError, TypeError, KeyError) as error:
+        raise BadInput(f"folder: {home} cannot be loaded ({_first(error)}); save it again") from None
     odd = [*info["missing_keys"], *info["unexpected_keys"]]
     if odd:
         raise BadInput(
