@@ -22,7 +22,7 @@ class TotalVariation:
     card = dict(kind="classical", family="MRI", source="Block, Uecker, Frahm 2007")
 
     lam: float = 0.002
-    tol: float = 1e-4
+    tol: float = 1e-5
     iterations: int = 2000
 
     def __post_init__(self):

@@ -230,7 +230,7 @@ def _loop(r, angle, distance, radius, parts=64):
     across, along = torch.stack([-angle.sin(), angle.cos(), 0 * angle]), torch.tensor([0.0, 0.0, 1.0]).to(out)
     turn = torch.arange(parts, dtype=torch.float64)[:, None] * (2 * pi / parts)
     wire = distance * out + radius * (turn.cos() * across + turn.sin() * along)
-    current = turn.cos() * along - turn.sin() * across
+    current = (turn.cos() * along - turn.sin() * across) * (radius * 2 * pi / parts)
     field = torch.zeros_like(r)
     for point, element in zip(wire, current, strict=True):
         way = r - point
