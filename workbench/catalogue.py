@@ -41,7 +41,7 @@ class Entry:
 
 def kebab(name):
     """`CartesianMRI` -> `cartesian-mri`, `DPMSolver2M` -> `dpm-solver-2m`."""
-    return re.sub(r"(?<=[a-z])(?=[A-Z0-9])|(?<=[A-Z])(?=[A-Z][a-z])", "-", name).lower()
+    return re.sub(r"(?<=[a-z])(?=[A-Z0-9])|(?<=[A-Z0-9])(?=[A-Z][a-z])", "-", name).lower()
 
 
 def _card(body):

@@ -225,7 +225,8 @@ class Scaled(Linear):
         return self.scale * self.A.forward(x)
 
     def adjoint(self, y):
-        return torch.as_tensor(self.scale).conj() * self.A.adjoint(y)
+        conjugate = self.scale.conj() if isinstance(self.scale, Tensor) else self.scale.conjugate()
+        return conjugate * self.A.adjoint(y)
 
     def normal(self, x):
         return abs(self.scale) ** 2 * self.A.normal(x)
