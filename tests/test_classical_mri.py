@@ -156,6 +156,11 @@ def test_correlated_coils_are_whitened_before_or_within(method):
     A, y = p.noise.whiten(p.A, p.y)
     before = method.reconstruct(SimpleNamespace(A=A, y=y, noise=Gaussian(1.0)))
     assert torch.allclose(method.reconstruct(p), before, atol=2e-3)
+    other = CorrelatedGaussian.example(Rng(3), torch.complex64)
+    twice = SimpleNamespace(A=A, y=y, noise=other)  # mixed coils whose noise is correlated again
+    mixed = CartesianMRI(torch.tensordot(A.A.matrix, p.A.maps, dims=1), p.A.mask)
+    expected = method.reconstruct(SimpleNamespace(A=mixed, y=y, noise=other))
+    assert torch.allclose(method.reconstruct(twice), expected, atol=2e-3)
     unwhitened = method.reconstruct(SimpleNamespace(A=p.A, y=p.y, noise=Gaussian(1.0)))
     assert not torch.allclose(unwhitened, before, atol=1e-2)
 

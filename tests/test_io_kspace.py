@@ -72,7 +72,7 @@ def test_fastmri_mask_and_single_coil(tmp_path):
 def test_a_header_of_another_size_still_gives_the_spacing(tmp_path):
     scan = read_kspace(fastmri(tmp_path / "a.h5", kspace(1, 2, 8, 10), HEADER.format(x=12, y=10)))
     assert scan.spacing == pytest.approx((4.5, 2.0, 1.0))
-    assert scan.mask.all() and any("header is of 12 x 10" in note for note in scan.notes)
+    assert scan.mask.all() and any("12 x 10 points" in note for note in scan.notes)
 
 
 def test_a_damaged_header_costs_only_the_spacing(tmp_path):

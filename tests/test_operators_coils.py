@@ -59,6 +59,14 @@ def test_espirit_finds_the_true_maps():
     assert torch.allclose(norm[norm > 0], torch.ones(()), atol=1e-5)
 
 
+def test_espirit_turns_coil_0_real_whatever_the_eigensolver(monkeypatch):
+    kspace, _ = scan((24, 24), 3)
+    eigh, block = torch.linalg.eigh, calibration_region(kspace, torch.ones(24) > 0)
+    expected = espirit(block, (24, 24))
+    monkeypatch.setattr(torch.linalg, "eigh", lambda M: (eigh(M)[0], eigh(M)[1] * (0.6 + 0.8j)))
+    assert torch.allclose(espirit(block, (24, 24)), expected, atol=1e-5)
+
+
 def test_espirit_of_a_volume():
     line = torch.linspace(0.5, 1, 12).to(torch.complex64)
     kspace, maps = scan((24, 24), 4)
@@ -179,6 +187,10 @@ def test_simulated_coils(shape, n):
         turn = torch.exp(1j * (angle - 2 * torch.pi * torch.arange(n) / n))
         assert (turn.angle().abs() < 0.2).all()
         assert (middle.diff(dim=-1).abs() < 0.35).all()
+        # in the middle the field points to the loop, at angle phi: B_x - i B_y has the phase -phi
+        centre = middle[:, shape[-2] // 2, shape[-1] // 2]
+        turn = centre / centre[0] * torch.exp(2j * torch.pi * torch.arange(n) / n)
+        assert (turn.angle().abs() < 0.1).all()
 
 
 def test_a_loop_has_the_field_of_biot_and_savart():

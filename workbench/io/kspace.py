@@ -144,11 +144,10 @@ def _from_fastmri(file, path, slices):
     data = _complex64(kspace[chosen.start : chosen.stop], path)
     data = data[:, None] if kspace.ndim == 3 else data
     notes = ["the middle of k-space was taken to be index n // 2, as fastMRI has it"]
-    spacing, measured, said = _header(file, data.shape)
+    spacing, said = _header(file, *data.shape[-2:])
     own = _own_mask(file, data.shape[-1], path)
     if own is not None:
         notes.append("the mask is the file's own")
-        own = own & measured
     return KSpace(data, own, spacing, tuple(notes + said)), len(kspace)
 
 
@@ -164,38 +163,28 @@ def _own_mask(file, columns, path):
     return torch.from_numpy(mask != 0)
 
 
-def _header(file, shape):
-    """(spacing, measured columns, notes) from an ISMRMRD header; only the encoding is read."""
-    rows, columns = shape[-2:]
-    measured = torch.ones(columns, dtype=torch.bool)
+def _header(file, rows, columns):
+    """(spacing, notes) from an ISMRMRD header; only the encoding is read."""
     if "ismrmrd_header" not in file:
-        return None, measured, ["the file gives no voxel size"]
+        return None, ["the file gives no voxel size"]
     try:
         encoding = ElementTree.fromstring(file["ismrmrd_header"][()]).find("{*}encoding")
-        matrix, size = (
-            _xyz(encoding.find("{*}encodedSpace/{*}" + name)) for name in ("matrixSize", "fieldOfView_mm")
-        )
+        matrix = _xyz(encoding.find("{*}encodedSpace/{*}matrixSize"))
+        size = _xyz(encoding.find("{*}encodedSpace/{*}fieldOfView_mm"))
         spacing = tuple(size[i] / matrix[i] for i in (2, 0, 1))  # rows are the readout, x
         if not all(0 < s < float("inf") for s in spacing):
             raise ValueError
+        padded = (
+            columns - int(encoding.findtext("{*}encodingLimits/{*}kspace_encoding_step_1/{*}maximum")) - 1
+        )
     except (ElementTree.ParseError, AttributeError, TypeError, ValueError, ZeroDivisionError):
-        return None, measured, ["the header could not be understood, so the voxel size is not known"]
+        return None, ["the header could not be understood, so the voxel size is not known"]
     if (int(matrix[0]), int(matrix[1])) != (rows, columns):
-        note = f"the header is of {matrix[0]:g} x {matrix[1]:g} points, k-space has {rows} x {columns}: voxel size from the header"
-        return spacing, measured, [note]
-    limits = encoding.find("{*}encodingLimits/{*}kspace_encoding_step_1")
-    if limits is None:
-        return spacing, measured, []
-    left = columns // 2 - int(limits.findtext("{*}center"))
-    right = left + int(limits.findtext("{*}maximum")) + 1
-    where = torch.arange(columns)
-    measured = (where >= left) & (where < right)
-    padded = int((~measured).sum())
-    return (
-        spacing,
-        measured,
-        [f"{padded} columns at the edges are zero padding, not measured"] if padded else [],
-    )
+        points = f"{matrix[0]:g} x {matrix[1]:g}"
+        return spacing, [
+            f"the voxel size is the header's, of {points} points, but k-space has {rows} x {columns}"
+        ]
+    return spacing, [f"{padded} columns at the edges are zero padding, not measured"] if padded > 0 else []
 
 
 def _xyz(node):
