@@ -75,6 +75,12 @@ def test_a_header_of_another_size_still_gives_the_spacing(tmp_path):
     assert scan.mask.all() and any("12 x 10 points" in note for note in scan.notes)
 
 
+def test_a_header_without_limits_still_gives_the_spacing(tmp_path):
+    header = HEADER.format(x=8, y=10).replace("encodingLimits", "otherLimits")
+    scan = read_kspace(fastmri(tmp_path / "a.h5", kspace(1, 2, 8, 10), header))
+    assert scan.spacing == pytest.approx((4.5, 3.0, 1.0))
+
+
 def test_a_damaged_header_costs_only_the_spacing(tmp_path):
     scan = read_kspace(fastmri(tmp_path / "a.h5", kspace(1, 2, 8, 10), "<broken"))
     assert scan.spacing is None and any("header" in note for note in scan.notes)

@@ -174,9 +174,8 @@ def _header(file, rows, columns):
         spacing = tuple(size[i] / matrix[i] for i in (2, 0, 1))  # rows are the readout, x
         if not all(0 < s < float("inf") for s in spacing):
             raise ValueError
-        padded = (
-            columns - int(encoding.findtext("{*}encodingLimits/{*}kspace_encoding_step_1/{*}maximum")) - 1
-        )
+        limit = encoding.findtext("{*}encodingLimits/{*}kspace_encoding_step_1/{*}maximum")
+        padded = columns - 1 - int(limit) if limit else 0
     except (ElementTree.ParseError, AttributeError, TypeError, ValueError, ZeroDivisionError):
         return None, ["the header could not be understood, so the voxel size is not known"]
     if (int(matrix[0]), int(matrix[1])) != (rows, columns):
