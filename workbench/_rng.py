@@ -67,8 +67,9 @@ class Rng:
     def _uniform(self, n, width):
         """(n, words) uniforms, one 64-bit word each, with words >= width the next multiple of Philox's four."""
         blocks = -(-width // 4)
-        key = [self.seed, int.from_bytes(blake2b(self.stream.encode(), digest_size=8).digest(), "little")]
-        counter = [self.first * blocks, self.drawn, self.step, 0]
+        stream = int.from_bytes(blake2b(self.stream.encode(), digest_size=8).digest(), "little")
+        key = np.array([self.seed, stream], dtype=np.uint64)
+        counter = np.array([self.first * blocks, self.drawn, self.step, 0], dtype=np.uint64)
         self.drawn += 1
         words = np.random.Generator(np.random.Philox(key=key, counter=counter)).random((n, 4 * blocks))
         return torch.from_numpy(words)

@@ -62,8 +62,10 @@ class Problem:
 
 def moved(value, device):
     """`value` with every tensor it holds on `device`."""
-    if isinstance(value, (Tensor, torch.nn.Module, Operator)):
+    if isinstance(value, (Tensor, Operator)):
         return value.to(device)
+    if isinstance(value, torch.nn.Module):
+        return copy.deepcopy(value).to(device)  # a module moves in place, and this one is the caller's
     if isinstance(value, torch.device):
         return torch.device(device)
     if is_dataclass(value) and not isinstance(value, type):

@@ -16,7 +16,7 @@ from workbench.noise.gaussian import Gaussian as GaussianNoise
 from workbench.operators._solve import cg
 from workbench.operators.blur import CircularBlur
 
-TOLERANCE = 1e-3  # rms error of a whitened coordinate, in prior standard deviations; see FieldPosterior
+TOLERANCE = 0.03  # rms error of a solve, in posterior standard deviations; see FieldPosterior
 
 
 class GaussianField(Gaussian):
@@ -79,8 +79,9 @@ class FieldPosterior(Analytic):
     With x = m + C^{1/2} w the posterior precision of w is I + C^{1/2} A^H A C^{1/2}. A draw takes w0 and e standard
     normal and solves that system for the correction C^{1/2} A^H (y - A (m + C^{1/2} w0) - e), so that frequencies
     which were not measured keep their prior variance from the start (Papandreou and Yuille 2010). The preconditioner
-    is diag(I + P diag(F A^H A F^H)) in Fourier. The precision is at least I, so the error of w is at most the
-    residual: `tol` bounds the rms error of a coordinate, in prior standard deviations.
+    is diag(I + P diag(F A^H A F^H)) in Fourier. A solve stops when the energy norm of its error, which is its
+    Mahalanobis distance under the posterior itself, is `tol` per coordinate (as the preconditioner estimates it): the
+    rms error in posterior standard deviations, for the frequencies that were measured and those that were not.
     """
 
     def __init__(self, prior, A, y, tol=TOLERANCE):
@@ -96,7 +97,7 @@ class FieldPosterior(Analytic):
     def _filter(self, spectrum, f, x):
         return Spectral(spectrum).apply(f, x.flatten(1)[:, None])[:, 0].reshape(x.shape)
 
-    def _solve(self, spectrum, b, start=None):
+    def _solve(self, spectrum, b, start=None, tol=None):
         """(I + C^{1/2} A^H A C^{1/2})^{-1} b for the covariance of `spectrum`, b: (n, *shape)."""
         def half(v):
             return self._filter(spectrum, torch.sqrt, v)
@@ -111,7 +112,7 @@ class FieldPosterior(Analytic):
             len(self.shape),
             x0=start,
             precondition=precondition,
-            absolute=self.tol * sqrt(reals),
+            energy=(tol or self.tol) * sqrt(reals),
             iterations=2000,
         )
 
@@ -122,7 +123,7 @@ class FieldPosterior(Analytic):
     @cached_property
     def _mean(self):
         m, P = self.prior.means, self.prior.spectrum
-        w = self._solve(P, self._pull(P, self.y - self.A.forward(m)))
+        w = self._solve(P, self._pull(P, self.y - self.A.forward(m)), tol=0.1 * self.tol)
         return (m + self._filter(P, torch.sqrt, w))[0]
 
     def mean(self):

@@ -3,12 +3,13 @@
 import torch
 
 
-def cg(apply, b, ndim, x0=None, tol=1e-6, iterations=100, precondition=None, absolute=None):
+def cg(apply, b, ndim, x0=None, tol=1e-6, iterations=100, precondition=None, energy=None):
     """The solution x of apply(x) = b by (preconditioned) conjugate gradients, each row on its own.
 
     b: (*batch, *item), item having `ndim` axes. apply, precondition: Hermitian positive definite in Re<u, v>, acting
-    on the whole batch. A row stops when its residual norm is at most tol * ||b|| (or `absolute`, if given) and is
-    frozen then, so its result does not depend on the rows beside it. Stops after `iterations` at the latest.
+    on the whole batch. A row stops when its residual norm is at most tol * ||b||, or, if `energy` is given, when
+    sqrt(Re<r, precondition(r)>), which estimates the energy norm sqrt(Re<e, apply(e)>) of its error e, is at most
+    `energy`. It is frozen then, so its result does not depend on the rows beside it. Stops after `iterations`.
     Hestenes and Stiefel 1952; Golub and Van Loan, Algorithm 11.5.1.
     """
     axes = tuple(range(b.ndim - ndim, b.ndim))
@@ -18,11 +19,11 @@ def cg(apply, b, ndim, x0=None, tol=1e-6, iterations=100, precondition=None, abs
 
     x = torch.zeros_like(b) if x0 is None else x0.expand_as(b).clone()
     r = b.clone() if x0 is None else b - apply(x)
-    goal = tol**2 * dot(b, b) if absolute is None else torch.full_like(dot(b, b), absolute**2)
     z = r if precondition is None else precondition(r)
     p, rz = z.clone(), dot(r, z)
+    goal = tol**2 * dot(b, b) if energy is None else energy**2
     for _ in range(iterations):
-        active = dot(r, r) > goal
+        active = (dot(r, r) if energy is None else rz) > goal
         if not active.any():
             break
         q = apply(p)
