@@ -83,7 +83,9 @@ def wasserstein2(x, y, weights=None, law=None, repeats=20, seed=0):
     """
     x, y, weights = _checked(x, y, weights)
     if len(x) * len(y) > PAIRS_LIMIT:
-        raise BadInput(f"wasserstein2: {len(x)} x {len(y)} draws are too many; take 4000 of each, or sliced_wasserstein")
+        raise BadInput(
+            f"wasserstein2: {len(x)} x {len(y)} draws are too many; take 4000 of each, or sliced_wasserstein"
+        )
     return _gap(_transport, "W2", x, y, weights, law, repeats, seed)
 
 
@@ -117,7 +119,9 @@ def mode_weight_error(x, mixture, weights=None):
     GaussianMixture.  weights: (n,) of x, normalised here. Counting the nearest component instead is biased.
     """
     if not hasattr(mixture, "responsibilities"):
-        raise BadInput(f"mode_weight_error: mixture = {type(mixture).__name__} has no components; give a GaussianMixture")
+        raise BadInput(
+            f"mode_weight_error: mixture = {type(mixture).__name__} has no components; give a GaussianMixture"
+        )
     rho = mixture.responsibilities(x).double()
     found = rho.mean(0) if weights is None else _normalised(weights, len(x)).to(rho.device) @ rho
     return 0.5 * (found - mixture.weights.to(rho)).abs().sum().item()
@@ -126,7 +130,9 @@ def mode_weight_error(x, mixture, weights=None):
 def _flat(x, name):
     """x as (n, d) real."""
     if not isinstance(x, torch.Tensor) or x.ndim < 2 or len(x) < 4:
-        raise BadInput(f"{name} is {tuple(getattr(x, 'shape', ()))}, it should be at least 4 draws in a tensor (n, *shape)")
+        raise BadInput(
+            f"{name} is {tuple(getattr(x, 'shape', ()))}, it should be at least 4 draws in a tensor (n, *shape)"
+        )
     x = (torch.view_as_real(x) if x.is_complex() else x).detach().flatten(1)
     if not x.isfinite().all():
         raise BadInput(f"{name} has NaN or infinite entries; drop those draws, and say how many")
@@ -145,7 +151,9 @@ def _checked(x, y, weights):
 def _normalised(weights, n):
     w = torch.as_tensor(weights).detach().cpu().double()
     if tuple(w.shape) != (n,) or not (w >= 0).all() or not 0 < w.sum() < float("inf"):
-        raise BadInput(f"weights {tuple(w.shape)} should be {n} numbers >= 0; for log-weights, torch.softmax(log_w, 0)")
+        raise BadInput(
+            f"weights {tuple(w.shape)} should be {n} numbers >= 0; for log-weights, torch.softmax(log_w, 0)"
+        )
     return w / w.sum()
 
 
@@ -159,7 +167,9 @@ def _directions(slices, d, seed):
     if d > slices:
         theta = rng.normal(torch.empty(slices, d, dtype=torch.float64))
         return theta / theta.norm(dim=1, keepdim=True)
-    return torch.linalg.qr(rng.normal(torch.empty(-(-slices // d), d, d, dtype=torch.float64))).Q.flatten(0, 1)
+    return torch.linalg.qr(rng.normal(torch.empty(-(-slices // d), d, d, dtype=torch.float64))).Q.flatten(
+        0, 1
+    )
 
 
 def _quantile_gap(x, y, weights):
@@ -170,7 +180,12 @@ def _quantile_gap(x, y, weights):
     y = _sorted(y)
     w = torch.full_like(x, 1 / x.shape[1]) if weights is None else weights.to(x.device)[order]
     ends_x = w.cumsum(1)
-    ends_y = torch.arange(1, y.shape[1] + 1, device=y.device, dtype=y.dtype).div(y.shape[1]).expand_as(y).contiguous()
+    ends_y = (
+        torch.arange(1, y.shape[1] + 1, device=y.device, dtype=y.dtype)
+        .div(y.shape[1])
+        .expand_as(y)
+        .contiguous()
+    )
     ends = torch.cat([torch.zeros_like(x[:, :1]), ends_x[:, :-1], ends_y], 1).clamp_max(1).sort(1).values
     middle = 0.5 * (ends[:, 1:] + ends[:, :-1])
     at_x = torch.searchsorted(ends_x, middle).clamp_max(x.shape[1] - 1)
@@ -185,7 +200,9 @@ def _sorted(x):
 
 def _transport(x, y, weights):
     """Exact W2 between x: (n, d) with weights and y: (m, d)."""
-    cost = (torch.cdist(x.double(), y.double(), compute_mode="donot_use_mm_for_euclid_dist") ** 2).cpu().numpy()
+    cost = (
+        (torch.cdist(x.double(), y.double(), compute_mode="donot_use_mm_for_euclid_dist") ** 2).cpu().numpy()
+    )
     if weights is None and len(x) == len(y):
         from scipy.optimize import linear_sum_assignment
 
@@ -203,7 +220,10 @@ def _gap(distance, metric, x, y, weights, law, repeats, seed):
     value = distance(x, y, weights)
     pairs = _splits(x, y, weights, repeats, seed) if law is None else _exact_pairs(x, y, law, repeats, seed)
     floors = sorted(distance(a, b, weights) for a, b in pairs)
-    square, error = value**2 - sum(f**2 for f in floors) / repeats, _standard_error(distance, x, y, weights, seed)
+    square, error = (
+        value**2 - sum(f**2 for f in floors) / repeats,
+        _standard_error(distance, x, y, weights, seed),
+    )
     return Gap(
         value,
         sum(floors) / repeats,

@@ -14,7 +14,9 @@ def psnr(x, truth, peak=None, mask=None):
     inside the mask.  mask: (*shape) bool, the entries that count.
     """
     error, truth = _inside(x, truth, mask)
-    peak = truth.abs().max() if peak is None else torch.as_tensor(peak, dtype=torch.float64, device=error.device)
+    peak = (
+        truth.abs().max() if peak is None else torch.as_tensor(peak, dtype=torch.float64, device=error.device)
+    )
     return 10 * torch.log10(peak**2 / (error.abs() ** 2).mean(-1))
 
 
@@ -57,7 +59,9 @@ def best(estimate):
 def matching(x, truth, mask=None):
     """`x`, if its last axes are those of `truth` and the mask fits; otherwise a BadInput that says how to mend it."""
     if tuple(x.shape[x.ndim - truth.ndim :]) != tuple(truth.shape) or x.ndim < truth.ndim:
-        raise BadInput(f"x has shape {tuple(x.shape)}, its last axes should be those of truth, {tuple(truth.shape)}")
+        raise BadInput(
+            f"x has shape {tuple(x.shape)}, its last axes should be those of truth, {tuple(truth.shape)}"
+        )
     if mask is not None and (mask.dtype != torch.bool or mask.shape != truth.shape or not mask.any()):
         raise BadInput(
             f"mask is {mask.dtype} {tuple(mask.shape)} with {int(mask.sum())} entries; it should be a bool tensor of "

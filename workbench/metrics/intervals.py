@@ -62,7 +62,9 @@ class IntervalWidth:
 
 def _interval(posterior, truth, level, mask):
     if not hasattr(posterior, "samples"):
-        raise BadInput(f"posterior is a {type(posterior).__name__}, one image has no intervals; give a wb.Posterior")
+        raise BadInput(
+            f"posterior is a {type(posterior).__name__}, one image has no intervals; give a wb.Posterior"
+        )
     if posterior.samples.is_complex() or truth.is_complex():
         raise BadInput("coverage: complex samples have no order; use post.map(torch.abs) with truth.abs()")
     if not 0 < level < 1:

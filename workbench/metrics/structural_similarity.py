@@ -8,7 +8,12 @@ from torch.nn.functional import conv2d
 from workbench._errors import BadInput
 from workbench.metrics.distortion import best, matching
 
-WIDTH, RADIUS, K1, K2 = 1.5, 5, 0.01, 0.03  # Wang et al. 2004: Gaussian window of 11 x 11, standard deviation 1.5
+WIDTH, RADIUS, K1, K2 = (
+    1.5,
+    5,
+    0.01,
+    0.03,
+)  # Wang et al. 2004: Gaussian window of 11 x 11, standard deviation 1.5
 
 
 def ssim(x, truth, peak=None):
@@ -44,7 +49,9 @@ def _images(x, truth):
     if x.is_complex() or truth.is_complex():
         raise BadInput("ssim: complex images have no order of brightness; use x.abs() and truth.abs()")
     if truth.ndim < 2 or min(truth.shape[-2:]) < 2 * RADIUS + 1:
-        raise BadInput(f"ssim: an image is {tuple(truth.shape)}, smaller than its window of 11 x 11; use nrmse")
+        raise BadInput(
+            f"ssim: an image is {tuple(truth.shape)}, smaller than its window of 11 x 11; use nrmse"
+        )
     return matching(x, truth).double()
 
 
