@@ -74,7 +74,7 @@ class Full:
     @classmethod
     def of(cls, C):
         c, Q = torch.linalg.eigh(0.5 * (C + C.mH))
-        if (c.amin(-1) < -1e-8 * c.amax(-1).clamp_min(1e-300)).any():
+        if (c.amin(-1) < -(torch.finfo(c.dtype).eps ** 0.5) * c.amax(-1)).any():
             raise BadInput(f"covariances: an eigenvalue is {c.min().item():g}; a covariance has none below 0")
         return cls(c.clamp_min(0), Q)
 
@@ -178,7 +178,7 @@ class Spectral:
 
     def dense(self):
         d = prod(self.spectrum.shape)
-        return self.apply(lambda c: c, torch.eye(d, dtype=self.spectrum.dtype)[:, None])[:, 0].mT[None]
+        return self.apply(lambda c: c, torch.eye(d, dtype=self.spectrum.dtype, device=self.spectrum.device)[:, None])[:, 0].mT[None]
 
     def extremes(self):
         positive = self.spectrum[self.spectrum > 0]

@@ -128,7 +128,7 @@ class GaussianMixture(Analytic):
         m = self._flat - self.mean().flatten()
         w = self.weights.to(self.dtype)
         spread = torch.einsum("k,kd,ke->de", w, m, m.conj()) / self._components_per_entry
-        return torch.einsum("k,kde->de", w, self.covariances.dense()) + spread
+        return torch.einsum("k,kde->de", w, self.covariances.dense().to(self.dtype)) + spread
 
     def at(self, t):
         """The law of x_t, a mixture again."""
