@@ -76,7 +76,8 @@ def fit_field(A, y, sigma, iterations=30, draws=4, rings=24, seed=0, fit_noise=T
     reals, shells, start, history = y.numel() * (2 if y.is_complex() else 1), Rings(tuple(A.in_shape), rings), None, []
     level = _first_level(A, y, shells, axes, c)
     gain = A.gram_spectrum(axes)
-    for step in range(iterations):
+    path = []
+    for _ in range(iterations):
         prior = GaussianField(shells.spectrum(level).to(y.device, y.dtype.to_real()), dtype=A.in_dtype)
         law = FieldPosterior(prior, (1 / sigma) * A, y / sigma)
         law.__dict__["gain"] = gain / sigma**2
@@ -86,12 +87,22 @@ def fit_field(A, y, sigma, iterations=30, draws=4, rings=24, seed=0, fit_noise=T
         residual = y - A.forward(x)
         new_sigma = (residual.abs().double().pow(2).sum().item() / (draws * reals)) ** 0.5 if fit_noise else sigma
         change = max((new_level / level).log().abs().max().item(), abs(new_sigma / sigma - 1))
+        path = [*path, level.log()]
         level, sigma = new_level, new_sigma
         history.append(dict(sigma=sigma, rms=level.mul(shells.size).sum().div(prod(A.in_shape)).sqrt().item(), change=change))
         if change < tol:
             break
+        if len(path) == 3:
+            level, path = aitken(*path[-2:], level.log()).exp(), []
     prior = GaussianField(shells.spectrum(level).to(y.device, y.dtype.to_real()), dtype=A.in_dtype)
     return FieldFit(prior, Gaussian(sigma), history)
+
+
+def aitken(a, b, c, most=0.9):
+    """Where the sequence a, b, c of a linearly convergent iteration is heading, each entry on its own: c + (c - b)
+    rate / (1 - rate), rate = (c - b) / (b - a) kept within [0, most] (Aitken 1926)."""
+    rate = ((c - b) / torch.where(b == a, 1e-300, b - a)).clamp(0, most)
+    return c + (c - b) * rate / (1 - rate)
 
 
 def _first_level(A, y, shells, axes, c):

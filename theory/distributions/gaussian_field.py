@@ -131,8 +131,9 @@ class FieldPosterior(Analytic):
         return self._mean
 
     def sample(self, n, seed, stream="posterior"):
-        """n independent exact draws, (n, *shape)."""
-        return self.draws(Rng(seed, stream), n)[0]
+        """n independent exact draws, (n, *shape), 16 at a time."""
+        rng = Rng(seed, stream)
+        return torch.cat([self.draws(rng.rows(i), min(16, n - i))[0] for i in range(0, n, 16)])
 
     def draws(self, rng, n, start=None):
         """n draws, and the corrections of w they took (where a solve for a nearby spectrum may start)."""

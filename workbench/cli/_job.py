@@ -1,0 +1,159 @@
+"""The main job: one measured slice in, its posterior with error bars and the checks of it out."""
+
+import time
+from dataclasses import asdict, dataclass, field
+
+import torch
+from torch import Tensor
+
+from theory.distributions.field_fit import fit_field
+from workbench.metrics.predictive import predictive
+from workbench.problem import Problem
+from workbench.run import sample
+from workbench.samplers.exact import ExactDraws
+
+CHECK_DRAWS = 32
+
+
+@dataclass
+class Slice:
+    """What a reconstruction of one slice gives: images (*shape), checks, settings and notes, ready for the report.
+
+    mean: E[x | y].  std, lower, upper: standard deviation and 5 % and 95 % quantiles of the modulus (of x itself if
+    real) over the draws.  draws: a few of them.  others: name -> another reconstruction of the same data.
+    """
+
+    mean: Tensor
+    std: Tensor
+    lower: Tensor
+    upper: Tensor
+    draws: Tensor
+    support: Tensor
+    others: dict
+    checks: dict
+    settings: dict
+    notes: list = field(default_factory=list)
+    warnings: list = field(default_factory=list)
+
+
+def reconstruct(measured, draws=200, seed=0, sampler=None, steps=100, make_prior=None, classical=(), say=print):
+    """The posterior of a `Measured` slice.
+
+    The stationary Gaussian prior and the noise level are fitted to the part of the data that is not held out; the held
+    part tests them. The image then uses all data: by exact draws, or by `sampler` under `make_prior(scale)`.
+    """
+    started = time.perf_counter()
+    fit = fit_field(*measured.fitted, sigma=measured.sigma, seed=seed)
+    say(f"fitted the prior's spectrum and the noise in {len(fit.history)} iterations, noise factor {fit.noise.sigma:.4g}")
+    held = held_out(measured, fit, seed)
+    say(f"held-out data: chi-square {held.chi_square:.3f}, coverage of the 90 % interval {100 * held.coverage:.1f} %")
+    problem = Problem(fit.prior, measured.A, fit.noise, measured.y, name=measured.kind)
+    others = {}
+    for method in classical:
+        others[method.name] = method.reconstruct(problem, measured)
+        say(f"{method.name} done")
+    if make_prior is not None:
+        problem = Problem(make_prior(typical_scale(problem)), measured.A, fit.noise, measured.y, name=measured.kind)
+    sampler = sampler or ExactDraws()
+    post = sample(problem, sampler, n=draws, steps=steps, seed=seed)
+    exact = isinstance(sampler, ExactDraws)
+    mean = problem.exact.mean() if exact else post.mean()
+    say(f"{draws} posterior draws in {post.cost.seconds:.1f} s")
+    shown = post.map(torch.abs) if post.samples.is_complex() else post
+    checks = dict(
+        held_out_chi_square=held.chi_square,
+        held_out_coverage_90=held.coverage,
+        held_out_numbers=held.count,
+        data_consistency=consistency(measured, post.samples, fit.noise.sigma),
+        measurements=reals(measured.y),
+        noise_factor=float(fit.noise.sigma),
+    )
+    settings = dict(
+        sampler=post.provenance["sampler"],
+        prior=repr(problem.prior),
+        draws=draws,
+        seed=seed,
+        em_iterations=len(fit.history),
+        em_last_change=fit.history[-1]["change"],
+        threads=torch.get_num_threads(),
+        seconds=time.perf_counter() - started,
+        **{f"cost_{k}": v for k, v in asdict(post.cost).items()},
+        versions=post.provenance["versions"],
+        data_sha256=post.provenance["data_sha256"],
+    )
+    result = Slice(
+        mean,
+        shown.std(),
+        shown.quantile(0.05),
+        shown.quantile(0.95),
+        post.samples[:8],
+        measured.support,
+        others,
+        checks,
+        settings,
+        notes=[*meaning(exact, measured), *measured.notes],
+        warnings=warnings(checks, fit, draws),
+    )
+    return result, fit
+
+
+def held_out(measured, fit, seed):
+    """Chi-square and coverage of the data that were held out, under the posterior of the rest."""
+    law = fit.prior.condition(*measured.fitted, fit.noise)
+    A, y = measured.held
+    return predictive(A(law.sample(CHECK_DRAWS, seed, stream="check")), y, fit.noise.sigma)
+
+
+def reals(y):
+    """How many real numbers were measured."""
+    return y.numel() * (2 if y.is_complex() else 1)
+
+
+def consistency(measured, x, sigma):
+    """E ||y - A x||^2 / sigma^2 over posterior draws, a number of real measurements: their ratio is 1 in expectation
+    under the model. The posterior mean would have less, so draws are what is judged."""
+    total = sum((measured.y - measured.A(part)).abs().double().square().sum().item() for part in x.split(16))
+    return total / len(x) / float(sigma) ** 2 / reals(measured.y)
+
+
+def typical_scale(problem):
+    """The size of the image in its own unit: the 99.5 % quantile of the modulus of the posterior mean."""
+    return torch.quantile(problem.exact.mean().abs().flatten()[: 2**24], 0.995).item()
+
+
+def meaning(exact, measured):
+    """What the error bars say and do not say, in words."""
+    if not exact:
+        return [
+            "The samples come from an approximate sampler under the prior that was given; the noise level comes from the "
+            "stationary Gaussian model fitted to the scan."
+        ]
+    return [
+        "The draws are exact under the fitted model: a stationary Gaussian field whose spectrum, with the noise level, was "
+        "estimated from this scan. It is not the truth about anatomy: it has no edges and no organs.",
+        "The error bars therefore follow the sampling, the coils or views, and the noise; they do not follow anatomy, "
+        "and they do not know of motion, of wrong coil maps or of any other fault of the measurement model.",
+    ]
+
+
+def warnings(checks, fit, draws):
+    """What a reader should be told first."""
+    found = []
+    spread = 3 * (2 / checks["held_out_numbers"]) ** 0.5
+    if abs(checks["held_out_chi_square"] - 1) > 0.1 + spread:
+        side = "too narrow" if checks["held_out_chi_square"] > 1 else "too wide"
+        found.append(
+            f"The held-out data have chi-square {checks['held_out_chi_square']:.2f} where 1 is expected: "
+            f"the error bars are {side} by about {checks['held_out_chi_square'] ** 0.5:.2f} times for such data."
+        )
+    if abs(checks["held_out_coverage_90"] - 0.9) > 0.03 + 3 * (0.09 / checks["held_out_numbers"]) ** 0.5:
+        found.append(f"The 90 % intervals hold {100 * checks['held_out_coverage_90']:.1f} % of the held-out data.")
+    if abs(checks["data_consistency"] - 1) > 0.1:
+        found.append(
+            f"The draws miss the data they were made from: mean square misfit {checks['data_consistency']:.3f} of the noise."
+        )
+    if fit.history[-1]["change"] > 0.05:
+        found.append(f"The fit of the prior had not settled: its last step still changed by {fit.history[-1]['change']:.2f}.")
+    if draws < 200:
+        found.append(f"The error bars come from {draws} draws and are speckled by about {50 / draws**0.5:.0f} % or more; use 200.")
+    return found
