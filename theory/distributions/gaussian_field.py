@@ -1,6 +1,5 @@
 """Stationary Gaussian fields: diagonal in Fourier, at any image size, with an exact posterior under any linear A."""
 
-from dataclasses import replace
 from functools import cached_property
 from math import prod, sqrt
 
@@ -16,7 +15,7 @@ from workbench.noise.gaussian import Gaussian as GaussianNoise
 from workbench.operators._solve import cg
 from workbench.operators.blur import CircularBlur
 
-TOLERANCE = 0.03  # rms error of a solve, in posterior standard deviations; see FieldPosterior
+TOLERANCE = 0.003  # rms error of a solve, roughly in posterior standard deviations; see FieldPosterior
 
 
 class GaussianField(Gaussian):
@@ -80,8 +79,9 @@ class FieldPosterior(Analytic):
     normal and solves that system for the correction C^{1/2} A^H (y - A (m + C^{1/2} w0) - e), so that frequencies
     which were not measured keep their prior variance from the start (Papandreou and Yuille 2010). The preconditioner
     is diag(I + P diag(F A^H A F^H)) in Fourier. A solve stops when the energy norm of its error, which is its
-    Mahalanobis distance under the posterior itself, is `tol` per coordinate (as the preconditioner estimates it): the
-    rms error in posterior standard deviations, for the frequencies that were measured and those that were not.
+    Mahalanobis distance under the posterior itself, is `tol` per coordinate as the preconditioner estimates it. That
+    is 1 to 5 times too low, and frequencies differ: at the default 0.003 their rms error was below 0.05 posterior
+    standard deviations in every problem tried (4-fold MRI, CT, masks), and the variance of draws within 1 %.
     """
 
     def __init__(self, prior, A, y, tol=TOLERANCE):
