@@ -1,0 +1,480 @@
+"""Laws that every sampler of the catalogue keeps: the exact posterior, its order, its cost, its rows and precisions."""
+
+from dataclasses import fields, replace
+from math import log2, sqrt
+
+import pytest
+import torch
+
+import problems
+import workbench as wb
+from theory import distributions
+from theory.distributions.gaussian_field import GaussianField, power_law
+from workbench import catalogue
+from workbench.diffusion import VariancePreserving
+from workbench.diffusion.cosine import Cosine
+from workbench.diffusion.flow import Flow
+from workbench.diffusion.grids import karras, log_snr
+from workbench.diffusion.variance_exploding import EDM, VarianceExploding
+from workbench.operators.cartesian_mri import CartesianMRI
+from workbench.operators.coils import simulate_coils
+from workbench.operators.dense import Dense
+from workbench.operators.sampling import cartesian_mask
+from workbench.priors._prior import Prior
+from workbench.samplers._resample import Systematic
+from workbench.samplers._sampler import Sampler
+
+DOUBLE = torch.float64
+S = wb.samplers
+
+
+def tensor(rows):
+    return torch.tensor(rows, dtype=DOUBLE)
+
+
+def of_kind(*kinds):
+    """The names of the catalogue's samplers of these kinds."""
+    return [entry.name for entry in catalogue.entries("samplers") if entry.card["kind"] in kinds]
+
+
+def load(name, **values):
+    return catalogue.load("samplers", name)(**values)
+
+
+def normal(*shape, seed=0, dtype=DOUBLE):
+    return wb.Rng(seed, "tests").normal(torch.empty(*shape, dtype=dtype))
+
+
+def gaussian_problem(dtype=DOUBLE, sigma=0.4, process=None):
+    """Four entries (2, 2) with a full covariance, three noisy numbers."""
+    root = normal(4, 4, seed=1, dtype=dtype)
+    real_eye = torch.eye(4, dtype=dtype)
+    prior = distributions.Gaussian(
+        normal(1, 2, 2, seed=2, dtype=dtype)[0], root @ root.mH / 4 + 0.2 * real_eye, process
+    )
+    A = Dense(normal(3, 4, seed=3, dtype=dtype), shape=(2, 2))
+    return wb.Problem(
+        prior, A, wb.noise.Gaussian(sigma), y=normal(1, 3, seed=4, dtype=dtype)[0], name="gaussian"
+    )
+
+
+# --- the furniture --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("entry", catalogue.entries("samplers"), ids=lambda e: e.name)
+def test_card_and_fields(entry):
+    wanted = {"kind", "exactness", "needs", "complex", "nonlinear", "poisson", "cost", "source"}
+    assert wanted <= set(entry.card) and entry.summary
+    assert entry.card["kind"] in {"stepper", "guidance", "sampler", "draws"}
+    kind = catalogue.load("samplers", entry.name)
+    assert not {f.name for f in fields(kind)} & {"init", "step", "finish", "grid", "bind", "couples", "State"}
+    assert hasattr(kind, "bind") if entry.card["kind"] == "guidance" else issubclass(kind, Sampler)
+    assert ("guidance" in {f.name for f in fields(kind)}) == (entry.card["kind"] == "stepper")
+    with pytest.raises(AttributeError):
+        kind().anything = 1  # frozen
+
+
+@pytest.mark.parametrize("name", wb.samplers.catalogue())
+def test_same_seed_same_samples(name):
+    problem = problems.load("toy/g2")
+    runs = [wb.sample(problem, load(name), n=4, steps=6, seed=s, progress=False).samples for s in (0, 0, 1)]
+    assert torch.equal(runs[0], runs[1]) and (runs[0] - runs[2]).abs().min() > 1e-6
+
+
+@pytest.mark.parametrize("name", of_kind("stepper", "guidance", "sampler"))
+def test_rows_do_not_depend_on_the_batch(name):
+    sampler = load(name)
+    if getattr(sampler, "couples", False):
+        pytest.skip("its rows depend on one another")
+    problem = gaussian_problem()
+    whole = wb.sample(problem, sampler, n=7, steps=8, seed=2, batch=7, progress=False).samples
+    for batch in (1, 3):
+        part = wb.sample(problem, sampler, n=7, steps=8, seed=2, batch=batch, progress=False).samples
+        assert (part - whole).abs().max() < 1e-9
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.complex64, torch.complex128])
+@pytest.mark.parametrize("name", wb.samplers.catalogue())
+def test_precision_is_kept(name, dtype):
+    post = wb.sample(gaussian_problem(dtype), load(name), n=3, steps=5, progress=False)
+    assert post.samples.dtype == dtype and post.samples.shape == (3, 2, 2)
+    assert torch.isfinite(torch.view_as_real(post.samples) if dtype.is_complex else post.samples).all()
+    assert post.log_weights is None or post.log_weights.dtype == DOUBLE
+
+
+# --- the exact posterior --------------------------------------------------------------------------------------------
+
+
+class Impulses:
+    """Noise that is zero but for one unit: row 1 + d + k d + j has it at entry j of the k-th draw."""
+
+    def __init__(self, d):
+        self.d, self.k = d, 0
+
+    def normal(self, like):
+        z = torch.zeros(len(like), self.d, dtype=like.dtype)
+        first = 1 + self.d * (1 + self.k)
+        z[first : first + self.d] = torch.eye(self.d, dtype=like.dtype)
+        self.k += 1
+        return z.reshape(like.shape)
+
+
+def law(problem, sampler, times):
+    """Mean and covariance of what a stepper makes of a Gaussian problem, without drawing: every step is affine, so
+    the response to each start and each noise number tells all."""
+    d = torch.Size(problem.prior.shape).numel()
+    x = torch.zeros(1 + d * len(times), d, dtype=problem.prior.dtype)
+    x[1 : 1 + d] = problem.prior.process.sigma(times[0]) * torch.eye(d, dtype=x.dtype)
+    state, rng = sampler.State(x.reshape(-1, *problem.prior.shape)), Impulses(d)
+    for t, s in zip(times[:-1], times[1:], strict=True):
+        state = sampler.step(problem, state, t, s, rng)
+    x = sampler.finish(problem, state).flatten(1)
+    response = x[1:] - x[0]
+    return x[0], response.mT @ response
+
+
+def spread(q):
+    """Mean and covariance of an exact Gaussian posterior, flat."""
+    return q.mean().flatten(), q.cov()
+
+
+def distance(moments, others):
+    """The largest difference of two pairs of mean and covariance."""
+    return max((a - b).abs().max().item() for a, b in zip(moments, others, strict=True))
+
+
+STOCHASTIC = {
+    "ddim-half": lambda n: S.DDIM(eta=0.5),
+    "euler-1": lambda n: S.Euler(eta=1.0),
+    "heun-churn": lambda n: S.Heun(churn=8 / n),
+}
+
+
+def stepper(name, steps, **values):
+    made = STOCHASTIC[name](steps) if name in STOCHASTIC else load(name)
+    return replace(made, **values)
+
+
+def error_of(problem, name, steps, exact):
+    # a start so far out that what the start leaves of the mean, |m| sd / 1000, is not seen
+    times = karras(problem.prior.process, 0.005, 1000.0, steps)
+    return distance(law(problem, stepper(name, steps, guidance=S.Exact()), times), exact)
+
+
+@pytest.mark.parametrize("name", [*of_kind("stepper"), *STOCHASTIC])
+def test_stepper_reaches_the_exact_posterior(name):
+    problem = gaussian_problem()
+    exact = spread(problem.exact)
+    coarse, fine = (error_of(problem, name, steps, exact) for steps in (40, 320))
+    assert fine < 0.03 and fine < coarse / 5
+
+
+@pytest.mark.parametrize(
+    "process", [VariancePreserving(), Flow(), Cosine(), VarianceExploding(1e-3, 50.0), EDM()], ids=repr
+)
+@pytest.mark.parametrize("name", ["euler", "euler-1", "ddpm", "heun"])
+def test_stepper_reaches_it_under_every_process(name, process):
+    """The prior in its own process, moved by `under`, with a guidance that needs nothing but the prior."""
+    base = gaussian_problem()
+    problem = replace(base, prior=base.prior.under(process))
+    exact = spread(base.exact)
+
+    def error(steps):
+        sampler = stepper(name, steps, guidance=S.MomentMatching(tol=1e-12))
+        return distance(law(problem, sampler, karras(process, 0.005, 300.0, steps)), exact)
+
+    fine = error(320)
+    assert fine < 0.006 or (fine < 0.09 and fine < error(80) / 3)
+
+
+@pytest.mark.parametrize(
+    "process", [VariancePreserving(), Flow(), Cosine(), VarianceExploding(1e-3, 50.0)], ids=repr
+)
+@pytest.mark.parametrize("name", ["ddpm", "ddim", "heun", "dpm-solver-2m"])
+def test_same_samples_under_every_process(name, process):
+    """These steppers see the process only through sigma / alpha and the scale, so not even the samples change."""
+    base = problems.load("toy/g2")
+
+    def samples(prior, process):
+        sampler = stepper(name, 30, guidance=S.MomentMatching(tol=1e-12))
+        times = karras(process, 0.01, 20.0, 30)
+        return wb.sample(replace(base, prior=prior), sampler, n=20, grid=times, progress=False).samples
+
+    moved = samples(base.prior.under(process), process)
+    assert (moved - samples(base.prior, EDM())).abs().max() < 1e-7
+
+
+def test_exact_draws_are_the_posterior():
+    problem, n = gaussian_problem(), 40_000
+    x = wb.sample(problem, S.ExactDraws(), n=n, progress=False).samples.flatten(1)
+    mean, cov = spread(problem.exact)
+    assert ((x.mean(0) - mean).abs() < 5 * (cov.diagonal() / n).sqrt()).all()
+    assert (x.mT.cov() - cov).abs().max() < 5 * cov.diagonal().max() * sqrt(2 / n)
+
+
+# --- without data ---------------------------------------------------------------------------------------------------
+
+
+def blind(problem):
+    """The same problem, whose operator sees nothing."""
+    return replace(
+        problem, A=Dense(torch.zeros(problem.A.out_shape[0], 4, dtype=problem.A.in_dtype), shape=(2, 2))
+    )
+
+
+@pytest.mark.parametrize("guidance", of_kind("guidance"))
+@pytest.mark.parametrize("name", of_kind("stepper"))
+def test_blind_guidance_is_no_guidance(name, guidance):
+    problem = gaussian_problem()
+    free = wb.sample(problem, load(name), n=5, steps=12, seed=3, progress=False).samples
+    unseen = wb.sample(
+        blind(problem), load(name, guidance=load(guidance)), n=5, steps=12, seed=3, progress=False
+    )
+    noisy = replace(problem, noise=wb.noise.Gaussian(1e9))
+    drowned = wb.sample(noisy, load(name, guidance=load(guidance)), n=5, steps=12, seed=3, progress=False)
+    assert (unseen.samples - free).abs().max() < 1e-8 and (drowned.samples - free).abs().max() < 1e-8
+    seen = wb.sample(problem, load(name, guidance=load(guidance)), n=5, steps=12, seed=3, progress=False)
+    assert (seen.samples - free).abs().max() > 0.1  # the control: the data do matter
+
+
+@pytest.mark.parametrize("sampler", [S.DPS(), S.TDS()], ids=repr)
+def test_blind_samplers_are_ddpm(sampler):
+    problem = gaussian_problem()
+    free = wb.sample(problem, S.DDPM(), n=5, steps=12, seed=3, progress=False).samples
+    post = wb.sample(blind(problem), sampler, n=5, steps=12, seed=3, progress=False)
+    assert (post.samples - free).abs().max() < 1e-9
+    if post.log_weights is not None:
+        clean = torch.zeros(1, *problem.y.shape, dtype=DOUBLE)
+        assert (post.weights - 0.2).abs().max() < 1e-9
+        assert abs(post.log_evidence - problem.noise.log_likelihood(problem.y, clean).item()) < 1e-9
+
+
+def test_no_guidance_is_said():
+    post = wb.sample(gaussian_problem(), S.DDPM(), n=2, steps=2, progress=False)
+    assert "prior" in post.provenance["warning"] and "None" in post.provenance["guidance"]
+    assert "warning" not in wb.sample(gaussian_problem(), S.DPS(), n=2, steps=2, progress=False).provenance
+
+
+def test_guidance_alone_runs_under_ddpm():
+    problem = gaussian_problem()
+    alone = wb.sample(problem, S.MomentMatching(), n=3, steps=5, progress=False)
+    named = wb.sample(problem, S.DDPM(guidance=S.MomentMatching()), n=3, steps=5, progress=False)
+    assert (
+        torch.equal(alone.samples, named.samples)
+        and alone.provenance["sampler"] == named.provenance["sampler"]
+    )
+
+
+# --- order of accuracy ----------------------------------------------------------------------------------------------
+
+ORDERS = {"euler": 1, "ddim": 1, "heun": 2, "dpm-solver-2m": 2}
+START = 3.0 * normal(20, 2, seed=5)
+
+
+def flow_map(prior, sampler, steps):
+    """Where the probability-flow ODE of a mixture takes START, from sigma / alpha = 5 to 0.2, in x / alpha."""
+    problem, process = replace(problems.load("toy/g2"), prior=prior), prior.process
+    times = log_snr(process, 0.2, 5.0, steps + 1)[:-1]
+    state = sampler.State(START * process.alpha(times[0]))
+    for t, s in zip(times[:-1], times[1:], strict=True):
+        state = sampler.step(problem, state, t, s, None)
+    return state.x / process.alpha(times[-1])
+
+
+@pytest.fixture(scope="module")
+def reference():
+    return flow_map(problems.load("toy/g2").prior, S.Heun(), 4000)
+
+
+def test_reference_is_converged(reference):
+    half = flow_map(problems.load("toy/g2").prior, S.Heun(), 2000)
+    assert (half - reference).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("process", [EDM(), VariancePreserving(), Flow()], ids=repr)
+@pytest.mark.parametrize("name", ORDERS)
+def test_order(name, process, reference):
+    prior = problems.load("toy/g2").prior.under(process)
+    errors = [
+        (flow_map(prior, load(name), n) - reference).square().mean().sqrt().item() for n in (40, 80, 160, 320)
+    ]
+    slope = log2(errors[0] / errors[3]) / 3
+    assert abs(slope - ORDERS[name]) < 0.15
+
+
+def test_every_deterministic_stepper_has_an_order():
+    assert set(ORDERS) | {"ddpm"} == set(of_kind("stepper")), "state the order of the new stepper in ORDERS"
+
+
+# --- moment matching is exact for Gaussians -------------------------------------------------------------------------
+
+
+def matched(problem, t, x, exact=None):
+    """The moment-matched denoiser's distance from the exact one, relative."""
+    exact = (exact or problem.exact).denoise(x, t)
+    return (
+        S.MomentMatching(iterations=500, tol=1e-13).bind(problem).denoise(x, t) - exact
+    ).abs().max() / exact.abs().max()
+
+
+@pytest.mark.parametrize("process", [None, VariancePreserving(), Flow()], ids=repr)
+@pytest.mark.parametrize("dtype", [DOUBLE, torch.complex128])
+def test_moment_matching_on_gaussians(dtype, process):
+    problem = gaussian_problem(dtype, process=process)
+    for kappa in (0.02, 0.7, 8.0):
+        t = problem.prior.process.time(kappa)
+        assert matched(problem, t, normal(5, 2, 2, seed=6, dtype=dtype)) < 1e-9
+
+
+def test_moment_matching_on_a_field_seen_by_mri():
+    shape = (16, 16)
+    prior = GaussianField(power_law(shape, 1.2, dtype=DOUBLE), dtype=torch.complex128)
+    mask = cartesian_mask(shape, 3.0, calibration=4, seed=0)
+    A, noise = CartesianMRI(simulate_coils(shape, 3).to(torch.complex128), mask), wb.noise.Gaussian(0.1)
+    problem = wb.Problem(prior, A, noise, y=noise.sample(A(prior.sample(1, 0)[0]), 0))
+    exact = prior.condition(A, problem.y, noise, tol=1e-10)
+    for kappa in (0.1, 2.0):
+        t = prior.process.time(kappa)
+        assert (
+            matched(problem, t, prior.sample(2, 1) + kappa * normal(2, *shape, dtype=torch.complex128), exact)
+            < 1e-7
+        )
+
+
+class Learned(Prior):
+    """A prior that gives its denoiser alone, so that Jacobians come from automatic differentiation."""
+
+    def __init__(self, law):
+        self.law, self.shape, self.dtype, self.process, self.noise_range = (
+            law,
+            law.shape,
+            law.dtype,
+            law.process,
+            law.noise_range,
+        )
+        self.calls = 0
+
+    def denoise(self, x, t):
+        self.calls += len(x)
+        return self.law.denoise(x, t)
+
+
+@pytest.mark.parametrize("dtype", [DOUBLE, torch.complex128])
+def test_moment_matching_by_automatic_differentiation(dtype):
+    problem = gaussian_problem(dtype)
+    learned = replace(problem, prior=Learned(problem.prior))
+    x, t = normal(5, 2, 2, seed=6, dtype=dtype), tensor(0.7)
+    assert matched(learned, t, x, problem.exact) < 1e-9
+
+
+# --- cost -----------------------------------------------------------------------------------------------------------
+
+N, STEPS, M = 6, 9, 3  # samples, steps, real measurements
+COSTS = {  # sampler -> denoiser calls and products with its Jacobian
+    "ddpm": (N * STEPS, 0),
+    "ddim": (N * STEPS, 0),
+    "euler": (N * STEPS, 0),
+    "heun": (N * (2 * STEPS - 1), 0),
+    "dpm-solver-2m": (N * STEPS, 0),
+    "dps": (N * STEPS, N * STEPS),
+    "tds": (N * STEPS, N * STEPS * (M + 1)),
+    "exact-draws": (0, 0),
+}
+
+
+@pytest.mark.parametrize("name", COSTS)
+def test_cost(name):
+    problem = gaussian_problem()
+    learned = Learned(problem.prior)
+    if name != "exact-draws":  # which needs the law itself
+        problem = replace(problem, prior=learned)
+    post = wb.sample(problem, load(name), n=N, steps=STEPS, batch=4, progress=False)
+    assert (post.cost.denoiser, post.cost.vjp) == COSTS[name] and learned.calls == post.cost.denoiser
+    assert post.cost.seconds > 0
+    assert post.provenance["processes"][-1]["denoiser"] == post.cost.denoiser
+
+
+def test_cost_of_guidance():
+    problem = gaussian_problem()
+    learned = replace(problem, prior=Learned(problem.prior))
+    post = wb.sample(learned, S.MomentMatching(iterations=2, tol=0.0), n=N, steps=STEPS, progress=False)
+    assert post.cost.denoiser == N * STEPS == learned.prior.calls
+    assert post.cost.vjp == 3 * N * STEPS  # two of conjugate gradients, one for the answer
+    exact = wb.sample(problem, S.Exact(), n=N, steps=STEPS, progress=False)
+    assert (exact.cost.denoiser, exact.cost.operator) == (N * STEPS, 0)
+
+
+def test_operator_calls_are_counted():
+    post = wb.sample(gaussian_problem(), S.DPS(), n=N, steps=STEPS, progress=False)
+    assert post.cost.operator == N * STEPS
+
+
+# --- weights and evidence -------------------------------------------------------------------------------------------
+
+
+def line_problem():
+    """One number, two modes, seen with noise."""
+    prior = distributions.GaussianMixture([0.6, 0.4], tensor([[-1.5], [1.0]]), tensor([0.2, 0.5]))
+    return wb.Problem(prior, Dense(tensor([[0.8]])), wb.noise.Gaussian(0.5), y=tensor([0.9]))
+
+
+def evidence_of_the_path(problem, times, width=30.0, points=1201):
+    """p(y) under the prior that the DDPM steps themselves make: the discretised law TDS is exact for, by quadrature."""
+    process = problem.prior.process
+    x = torch.linspace(-width, width, points, dtype=DOUBLE)[:, None]
+    p = torch.exp(-0.5 * (x[:, 0] / process.sigma(times[0])) ** 2)
+    for t, s in zip(times[:-2], times[1:-1], strict=True):
+        ratio = (s / t) ** 2  # EDM: sigma = t; x_s ~ N((1 - ratio) x0 + ratio x_t, s^2 (1 - ratio))
+        mean = (1 - ratio) * problem.prior.denoise(x, t) + ratio * x
+        kernel = torch.exp(-0.5 * (x.mT - mean) ** 2 / (s**2 * (1 - ratio)))
+        p = (p / p.sum()) @ (kernel / kernel.sum(1, keepdim=True))
+    clean = problem.A(problem.prior.denoise(x, times[-2]))
+    return (p / p.sum() @ problem.noise.log_likelihood(problem.y, clean).exp()).item()
+
+
+@pytest.mark.parametrize("below", [0.0, 0.5, 1.0])
+def test_evidence_of_tds_is_unbiased(below):
+    """E[Z_hat] = Z of the discretised path, at any number of particles: 8 of them, 7 steps, 300 ensembles."""
+    problem = line_problem()
+    times = karras(problem.prior.process, 0.3, 5.0, 7)
+    sampler = S.TDS(resample=Systematic(below=below))
+    post = wb.sample(problem, sampler, n=8, ensembles=300, grid=times, progress=False)
+    ratio = tensor(post.provenance["evidences"]).exp() / evidence_of_the_path(problem, times)
+    error = (ratio.std() / sqrt(len(ratio))).item()
+    assert error < 0.04 and abs(ratio.mean().item() - 1) < 4 * error
+
+
+def test_ensembles_pool_by_evidence():
+    post = wb.sample(line_problem(), S.TDS(), n=5, ensembles=3, steps=4, progress=False)
+    evidences = tensor(post.provenance["evidences"])
+    share = post.weights.reshape(3, 5).sum(1)
+    assert (share - torch.softmax(evidences, 0)).abs().max() < 1e-12
+    assert abs(post.log_evidence - evidences.exp().mean().log().item()) < 1e-12
+    assert (evidences - evidences[0]).abs().max() > 1e-3  # the ensembles differ
+    alone = wb.sample(line_problem(), S.TDS(), n=5, steps=4, progress=False)
+    assert torch.equal(alone.samples, post.samples[:5])  # the first ensemble is the run without the others
+    inside = torch.softmax(post.log_weights[:5], 0)
+    assert (inside - alone.weights).abs().max() < 1e-12
+    by_hand = (post.weights[:, None] * post.samples).sum(0)
+    assert (post.mean() - by_hand).abs().max() < 1e-12 and (by_hand - post.samples.mean(0)).abs().max() > 1e-4
+
+
+def test_resampling_is_unbiased():
+    """Systematic resampling: each particle has floor or ceil of n w offspring, n w on average."""
+    log_w = normal(7, seed=7)
+    w = torch.softmax(log_w, 0)
+    draws = torch.stack(
+        [Systematic(below=1.1)(log_w, wb.Rng(0, "run", step=k)).bincount(minlength=7) for k in range(4000)]
+    )
+    assert ((draws - 7 * w).abs() < 1).all()
+    assert ((draws.double().mean(0) - 7 * w).abs() < 5 * 0.5 / sqrt(4000)).all()
+    assert Systematic(below=0.5)(torch.zeros(7, dtype=DOUBLE), wb.Rng(0)) is None
+
+
+def test_weighted_particles_find_the_posterior():
+    problem = line_problem()
+    post = wb.sample(problem, S.TDS(), n=4000, steps=150, progress=False)
+    sd = problem.exact.cov().sqrt().item()
+    assert abs(post.mean() - problem.exact.mean()).item() < 5 * sd / sqrt(post.ess) + 0.02
+    assert abs(post.std() / sd - 1).item() < 0.04
+    assert abs(post.log_evidence - problem.exact.log_evidence) < 0.03
