@@ -143,9 +143,9 @@ class Posterior:
                 x = torch.from_numpy(tree["posterior"]["x"].values[0].copy())
                 weights = torch.from_numpy(tree["sample_stats"]["log_weight"].values[0].copy()) if "sample_stats" in tree else None
                 kept = torch.from_numpy(tree["trajectory"]["x"].values.copy()) if "trajectory" in tree else None
-        except (OSError, ValueError, KeyError) as error:
+            return cls(x, weights, note["log_evidence"], Cost(**note["cost"]), note["provenance"], kept)
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise BadInput(f"path = {path} is damaged ({error}); run it again") from None
-        return cls(x, weights, note["log_evidence"], Cost(**note["cost"]), note["provenance"], kept)
 
     def __repr__(self):
         name = self.provenance.get("sampler", "")
