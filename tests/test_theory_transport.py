@@ -103,7 +103,7 @@ def test_floors_of_the_standard_normal():
     assert gap.floor == pytest.approx(0.19, rel=0.15)
 
 
-def verdicts(law, change, kind, trials=60, n=80):
+def verdicts(law, change, kind, trials=40, n=60):
     """How often draws changed by `change` are said to be at the floor."""
     count = 0
     for s in range(trials):
@@ -121,7 +121,7 @@ def verdicts(law, change, kind, trials=60, n=80):
 @pytest.mark.parametrize("kind", ["law", "splits", "weights"])
 def test_exact_draws_are_at_the_floor_nineteen_times_in_twenty(kind):
     law = Gaussian(torch.zeros(3, **f64), 1.0)
-    assert verdicts(law, lambda x: x, kind) >= 0.82  # 0.95 expected; below 0.82 once in 20000
+    assert verdicts(law, lambda x: x, kind) >= 0.8  # 0.95 expected; below 0.8 once in 3000
     assert verdicts(law, lambda x: x + 0.5, kind) <= 0.3
     if kind != "weights":
         assert verdicts(law, lambda x: 0.6 * x, kind) <= 0.3  # under-dispersed
@@ -135,6 +135,11 @@ def test_interval_holds_the_distance_between_the_laws():
             low, high = sliced_wasserstein(x, y + shift, slices=32, repeats=10, seed=s).interval
             hits[shift] += low <= shift <= high
     assert min(hits.values()) >= 33  # 38 expected at least
+    wide = Gaussian(torch.zeros(32, **f64), 1.0)  # where the floor is much larger than its own scatter
+    for s in range(3):
+        x, y = wide.sample(300, s, stream="x"), wide.sample(300, s, stream="y")
+        gap = sliced_wasserstein(x, y, law=wide, slices=64, seed=s)
+        assert gap.interval[0] == 0 and gap.interval[1] < gap.value
 
 
 def test_what_a_gap_says():

@@ -14,9 +14,7 @@ def psnr(x, truth, peak=None, mask=None):
     inside the mask.  mask: (*shape) bool, the entries that count.
     """
     error, truth = _inside(x, truth, mask)
-    peak = (
-        truth.abs().max() if peak is None else torch.as_tensor(peak, dtype=torch.float64, device=error.device)
-    )
+    peak = truth.abs().max() if peak is None else torch.tensor(peak, dtype=torch.float64, device=error.device)
     return 10 * torch.log10(peak**2 / (error.abs() ** 2).mean(-1))
 
 

@@ -8,12 +8,8 @@ from torch.nn.functional import conv2d
 from workbench._errors import BadInput
 from workbench.metrics.distortion import best, matching
 
-WIDTH, RADIUS, K1, K2 = (
-    1.5,
-    5,
-    0.01,
-    0.03,
-)  # Wang et al. 2004: Gaussian window of 11 x 11, standard deviation 1.5
+# Wang et al. 2004: a Gaussian window of 11 x 11, standard deviation 1.5
+WIDTH, RADIUS, K1, K2 = 1.5, 5, 0.01, 0.03
 
 
 def ssim(x, truth, peak=None):
