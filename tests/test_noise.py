@@ -205,6 +205,11 @@ def test_bad_input():
             Gaussian(sigma)
     with pytest.raises(BadInput, match="Hermitian"):
         CorrelatedGaussian(torch.tensor([[1.0, 0.5], [0.0, 1.0]]))
+    hermitian = CorrelatedGaussian(torch.tensor([[2, 0.5j], [-0.5j, 1]], dtype=torch.complex128))
+    real = torch.zeros(2, 3, dtype=torch.float64)
+    for use in (hermitian.cov, lambda y: hermitian.sample(y, 0), lambda y: hermitian.whiten(None, y)):
+        with pytest.raises(BadInput, match="covariance.real"):
+            use(real)
     with pytest.raises(BadInput, match="positive definite"):
         CorrelatedGaussian(torch.ones(2, 2))
     with pytest.raises(BadInput, match="gain"):

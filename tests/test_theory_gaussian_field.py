@@ -341,5 +341,12 @@ def test_bad_input():
         GaussianField(P).condition(
             Mask(torch.ones(5, 5, dtype=torch.bool), f64), torch.zeros(25, dtype=f64), Noise(1.0)
         )
+    blur = CircularBlur(gaussian_kernel((6, 5), 1.0, f64))
+    with pytest.raises(BadInput, match="y is"):
+        GaussianField(P).condition(blur, torch.zeros(5, dtype=f64), Noise(1.0))
+    with pytest.raises(BadInput, match="agree"):
+        GaussianField(P).condition(
+            CircularBlur(blur.kernel.to(c128)), torch.zeros(6, 5, dtype=c128), Noise(1.0)
+        )
     with pytest.raises(BadInput, match="zeros"):
         fit_field(Mask(torch.ones(5, 5, dtype=torch.bool), f64), torch.zeros(25, dtype=f64), 1.0)

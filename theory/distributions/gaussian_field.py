@@ -54,11 +54,11 @@ class GaussianField(Gaussian):
     def condition(self, A, y, noise, tol=TOLERANCE):
         """The exact posterior given y = A x + Gaussian noise: a stationary field under circular blur and white noise,
         otherwise a `FieldPosterior`. Raises BadInput when A is not linear or the noise is not Gaussian."""
+        W, w, _ = whitened(self, A, y, noise)  # raises where A, y and this law do not fit
         white = isinstance(noise, GaussianNoise) and torch.as_tensor(noise.sigma).numel() == 1
         if isinstance(A, CircularBlur) and white:
             return self._wiener(A, y, float(noise.sigma))
-        A, y, _ = whitened(self, A, y, noise)
-        return FieldPosterior(self, A, y, tol)
+        return FieldPosterior(self, W, w, tol)
 
     def _wiener(self, A, y, sigma):
         """Wiener's filter, with what is left: P' = 1 / (1 / P + |k|^2 / sigma^2)."""

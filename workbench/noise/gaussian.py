@@ -103,6 +103,8 @@ class CorrelatedGaussian(Noise):
         return clean + self._mix(self.factor, standard_normal(clean, rng))
 
     def _mix(self, matrix, v):
+        if matrix.is_complex() and not v.is_complex():
+            raise BadInput("noise.CorrelatedGaussian: covariance is complex but y is real; give covariance.real")
         mixed = torch.tensordot(matrix.to(v.device, v.dtype), v, dims=([1], [v.ndim + self.axis]))
         return torch.movedim(mixed, 0, self.axis)
 
@@ -119,5 +121,6 @@ class CorrelatedGaussian(Noise):
 
     def whiten(self, A, y):
         """L^{-1} A and L^{-1} y, whose noise is standard normal."""
-        W = Mix(torch.linalg.inv(self.factor).to(y.device, y.dtype), tuple(A.out_shape), self.axis)
-        return W @ A, W(y)
+        inverse = torch.linalg.inv(self.factor)
+        w = self._mix(inverse, y)
+        return Mix(inverse.to(y.device, y.dtype), tuple(A.out_shape), self.axis) @ A, w
