@@ -144,6 +144,7 @@ def distance(moments, others):
 
 
 STOCHASTIC = {
+    "euler-half": lambda n: S.Euler(eta=0.5),
     "ddim-half": lambda n: S.DDIM(eta=0.5),
     "euler-1": lambda n: S.Euler(eta=1.0),
     "heun-churn": lambda n: S.Heun(churn=8 / n),
@@ -202,6 +203,18 @@ def test_same_samples_under_every_process(name, process):
 
     moved = samples(base.prior.under(process), process)
     assert (moved - samples(base.prior, EDM())).abs().max() < 1e-7
+
+
+@pytest.mark.parametrize("there", [VariancePreserving(), Flow(), EDM()], ids=repr)
+@pytest.mark.parametrize("here", [Cosine(), VarianceExploding(), VariancePreserving(0.2, 10.0)], ids=repr)
+def test_a_moved_prior_is_the_native_one(here, there):
+    native, moved = (gaussian_problem(process=p).prior for p in (there, here))
+    moved, x, v = moved.under(there), normal(5, 2, 2, seed=6), normal(5, 2, 2, seed=7)
+    for kappa in (0.05, 1.0, 7.0):
+        t = there.time(kappa)
+        assert (moved.denoise(x, t) - native.denoise(x, t)).abs().max() < 1e-9
+        assert (moved.score(x, t) - native.score(x, t)).abs().max() < 1e-6
+        assert (moved.tweedie(x, t)[1](v) - native.tweedie(x, t)[1](v)).abs().max() < 1e-9
 
 
 def test_exact_draws_are_the_posterior():

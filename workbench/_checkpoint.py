@@ -38,7 +38,7 @@ class Checkpoint:
             saved = json.loads((self.folder / "checkpoint.json").read_text())
             different = [k for k, v in self.made_with.items() if saved["fingerprint"].get(k) != v]
             self.batch, self.thread_number = saved["batch"], saved["threads"]
-        except (ValueError, KeyError) as error:
+        except (ValueError, KeyError, TypeError) as error:
             raise BadInput(f"checkpoint {self.folder} is damaged ({error}); remove it to start afresh") from None
         if batch is not None and batch != self.batch:
             different.append("batch")
@@ -117,7 +117,7 @@ class Checkpoint:
         packed = {}
         for key, value in tensors.items():
             if value is not None:
-                value = value.detach().cpu().contiguous()
+                value = value.detach().to("cpu", copy=True).contiguous()  # safetensors refuses shared memory
                 packed[key + ".complex" if value.is_complex() else key] = (
                     torch.view_as_real(value).contiguous() if value.is_complex() else value
                 )
@@ -130,17 +130,18 @@ class Checkpoint:
         path = self.folder / f"{name}.safetensors"
         try:
             with safe_open(path, "pt") as file:
-                note = file.metadata()
+                note = json.loads(file.metadata()["note"])
+                device = file.metadata()["device"]
                 tensors = {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118
-        except (SafetensorError, OSError) as error:
+        except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
             raise BadInput(f"checkpoint {path} is damaged ({error}); remove {self.folder} to start afresh") from None
         keep = {"extra.log_z", "extra.ancestors", "log_z", "ancestors"}  # these live on the CPU
         out = {}
         for key, value in tensors.items():
             clean = key.removesuffix(".complex")
             value = torch.view_as_complex(value) if clean != key else value
-            out[clean] = value if clean in keep else value.to(note["device"])
-        return out, json.loads(note["note"])
+            out[clean] = value if clean in keep else value.to(device)
+        return out, note
 
 
 def replace_with(path, write):

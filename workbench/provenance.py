@@ -76,6 +76,7 @@ def fingerprint(problem, sampler, n, times, seed, ensembles, record):
         problem=problem.name,
         data=digest(problem.y),
         operator=digest(problem.A),
+        noise=digest(problem.noise),
         prior=digest(problem.prior),
         sampler=repr(sampler),
         n=n,
