@@ -46,8 +46,8 @@ def hold_out(n, share, seed):
 def from_kspace(scan, index, share=0.05, seed=0):
     """Slice `index` of a `KSpace`: coils whitened by their noise covariance, sensitivities by ESPIRiT.
 
-    The image is in units of the noise's standard deviation (per real component of k-space), the SNR scale of Kellman
-    and McVeigh 2005. Held out: `share` of the sampled points, in every coil.
+    With maps from ESPIRiT the image is in units of the noise's standard deviation (per real component of k-space), the
+    SNR scale of Kellman and McVeigh 2005; with maps that were given it is in the units of the scan. Held out: `share` of the sampled points, in every coil.
     """
     k, mask, notes = scan.data[index], scan.mask, []
     W = torch.linalg.inv(torch.linalg.cholesky(_covariance(scan, k, mask, notes))).contiguous()
@@ -74,7 +74,7 @@ def from_kspace(scan, index, share=0.05, seed=0):
         sigma=1.0,
         support=support,
         kind="k-space",
-        unit="noise standard deviations",
+        unit="noise standard deviations" if scan.maps is None and len(k) > 1 else "units of the scan",
         notes=(*scan.notes, *notes),
         extras=dict(maps=maps, mask=mask),
     )
@@ -109,7 +109,7 @@ def _maps(scan, index, k, mask, W, notes):
         return torch.tensordot(W, maps, dims=1)
     if len(k) == 1:
         notes.append("One coil: its sensitivity was taken as 1.")
-        return torch.ones_like(k)
+        return W.reshape(1, 1, 1).expand(k.shape).contiguous()
     block = calibration_region(k, mask)
     notes.append(f"The coil sensitivities come from the middle {tuple(block.shape[1:])} points of k-space by ESPIRiT.")
     return espirit(block, tuple(k.shape[1:]))

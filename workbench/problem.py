@@ -38,6 +38,8 @@ class Problem:
             )
         if tuple(self.y.shape) != tuple(A.out_shape):
             raise BadInput(f"Problem: y has shape {tuple(self.y.shape)}, A gives {tuple(A.out_shape)}; reshape y")
+        if self.y.dtype != A.out_dtype:
+            raise BadInput(f"Problem: y is {self.y.dtype}, A gives {A.out_dtype}; convert it with y.to({A.out_dtype})")
         if not torch.isfinite(torch.view_as_real(self.y) if self.y.is_complex() else self.y).all():
             raise BadInput("Problem: y holds NaN or infinity; remove those measurements (a Mask) first")
         if self.truth is not None and tuple(self.truth.shape) != tuple(A.in_shape):
@@ -56,7 +58,11 @@ class Problem:
         return x if self.view is None else self.view(x)
 
     def to(self, device):
-        """The same problem on `device`."""
+        """The same problem on `device`; BadInput where there is none."""
+        try:
+            torch.empty(0, device=device)
+        except (RuntimeError, AssertionError):
+            raise BadInput(f"device = {device} is not to be had here; use cpu") from None
         return replace(self, **{f.name: moved(getattr(self, f.name), device) for f in fields(self) if f.name != "name"})
 
 

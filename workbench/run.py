@@ -41,7 +41,7 @@ def sample(
     """
     if not hasattr(sampler, "step") and hasattr(sampler, "bind"):
         sampler = DDPM(guidance=sampler)
-    for name, value in dict(n=n, steps=steps, ensembles=ensembles, batch=batch or 1).items():
+    for name, value in dict(n=n, steps=steps, ensembles=ensembles, batch=1 if batch is None else batch).items():
         if int(value) != value or value < 1:
             raise BadInput(f"{name} = {value} should be a whole number, at least 1")
     problem = problem if device is None else problem.to(device)

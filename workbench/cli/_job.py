@@ -1,15 +1,16 @@
 """The main job: one measured slice in, its posterior with error bars and the checks of it out."""
 
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
 from theory.distributions.field_fit import fit_field
+from workbench._errors import BadInput
 from workbench.metrics.predictive import predictive
 from workbench.problem import Problem
-from workbench.run import sample
+from workbench.run import free_memory, sample
 from workbench.samplers.exact import ExactDraws
 
 CHECK_DRAWS = 32
@@ -21,6 +22,7 @@ class Slice:
 
     mean: E[x | y].  std, lower, upper: standard deviation and 5 % and 95 % quantiles of the modulus (of x itself if
     real) over the draws.  draws: a few of them.  others: name -> another reconstruction of the same data.
+    spectrum, history: the fitted prior, and how the fit went.
     """
 
     mean: Tensor
@@ -29,9 +31,11 @@ class Slice:
     upper: Tensor
     draws: Tensor
     support: Tensor
+    spectrum: Tensor
     others: dict
     checks: dict
     settings: dict
+    history: list
     notes: list = field(default_factory=list)
     warnings: list = field(default_factory=list)
 
@@ -43,22 +47,21 @@ def reconstruct(measured, draws=200, seed=0, sampler=None, steps=100, make_prior
     part tests them. The image then uses all data: by exact draws, or by `sampler` under `make_prior(scale)`.
     """
     started = time.perf_counter()
+    room_for(draws, measured)
     fit = fit_field(*measured.fitted, sigma=measured.sigma, seed=seed)
     say(f"fitted the prior's spectrum and the noise in {len(fit.history)} iterations, noise factor {fit.noise.sigma:.4g}")
     held = held_out(measured, fit, seed)
     say(f"held-out data: chi-square {held.chi_square:.3f}, coverage of the 90 % interval {100 * held.coverage:.1f} %")
-    problem = Problem(fit.prior, measured.A, fit.noise, measured.y, name=measured.kind)
+    fitted = Problem(fit.prior, measured.A, fit.noise, measured.y, name=measured.kind)
     others = {}
     for method in classical:
-        others[method.name] = method.reconstruct(problem, measured)
+        others[method.name] = method.reconstruct(fitted, measured)
         say(f"{method.name} done")
-    if make_prior is not None:
-        problem = Problem(make_prior(typical_scale(problem)), measured.A, fit.noise, measured.y, name=measured.kind)
+    problem = fitted if make_prior is None else replace(fitted, prior=make_prior(typical_scale(fitted)))
     sampler = sampler or ExactDraws()
     post = sample(problem, sampler, n=draws, steps=steps, seed=seed)
-    exact = isinstance(sampler, ExactDraws)
-    mean = problem.exact.mean() if exact else post.mean()
     say(f"{draws} posterior draws in {post.cost.seconds:.1f} s")
+    exact = isinstance(sampler, ExactDraws)
     shown = post.map(torch.abs) if post.samples.is_complex() else post
     checks = dict(
         held_out_chi_square=held.chi_square,
@@ -76,25 +79,38 @@ def reconstruct(measured, draws=200, seed=0, sampler=None, steps=100, make_prior
         em_iterations=len(fit.history),
         em_last_change=fit.history[-1]["change"],
         threads=torch.get_num_threads(),
-        seconds=time.perf_counter() - started,
-        **{f"cost_{k}": v for k, v in asdict(post.cost).items()},
-        versions=post.provenance["versions"],
+        seconds_in_all=time.perf_counter() - started,
+        seconds_of_draws=post.cost.seconds,
+        denoiser_calls=post.cost.denoiser,
+        jacobian_products=post.cost.vjp,
+        **{f"version_of_{k}": v for k, v in post.provenance["versions"].items()},
         data_sha256=post.provenance["data_sha256"],
     )
-    result = Slice(
-        mean,
+    return Slice(
+        problem.exact.mean() if exact else post.mean(),
         shown.std(),
         shown.quantile(0.05),
         shown.quantile(0.95),
         post.samples[:8],
         measured.support,
+        fit.prior.spectrum,
         others,
         checks,
         settings,
-        notes=[*meaning(exact, measured), *measured.notes],
-        warnings=warnings(checks, fit, draws),
-    )
-    return result, fit
+        fit.history,
+        notes=[*meaning(exact), *measured.notes],
+        warnings=warnings(checks, fit.history, draws),
+    ), fit
+
+
+def room_for(draws, measured):
+    """Raise BadInput where the draws would not fit in memory."""
+    need, free = 6 * draws * measured.support.numel() * 8, free_memory(measured.y.device)
+    if need > 0.8 * free:
+        raise BadInput(
+            f"not enough memory: -n {draws} draws of {tuple(measured.support.shape)} need about {need / 1e9:.1f} GB and "
+            f"{free / 1e9:.1f} GB are free; use a smaller -n, or bin the data"
+        )
 
 
 def held_out(measured, fit, seed):
@@ -121,7 +137,7 @@ def typical_scale(problem):
     return torch.quantile(problem.exact.mean().abs().flatten()[: 2**24], 0.995).item()
 
 
-def meaning(exact, measured):
+def meaning(exact):
     """What the error bars say and do not say, in words."""
     if not exact:
         return [
@@ -136,7 +152,7 @@ def meaning(exact, measured):
     ]
 
 
-def warnings(checks, fit, draws):
+def warnings(checks, history, draws):
     """What a reader should be told first."""
     found = []
     spread = 3 * (2 / checks["held_out_numbers"]) ** 0.5
@@ -152,8 +168,8 @@ def warnings(checks, fit, draws):
         found.append(
             f"The draws miss the data they were made from: mean square misfit {checks['data_consistency']:.3f} of the noise."
         )
-    if fit.history[-1]["change"] > 0.05:
-        found.append(f"The fit of the prior had not settled: its last step still changed by {fit.history[-1]['change']:.2f}.")
+    if history[-1]["change"] > 0.05:
+        found.append(f"The fit of the prior had not settled: its last step still changed by {history[-1]['change']:.2f}.")
     if draws < 200:
         found.append(f"The error bars come from {draws} draws and are speckled by about {50 / draws**0.5:.0f} % or more; use 200.")
     return found

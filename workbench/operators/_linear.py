@@ -79,19 +79,24 @@ class Linear(Operator):
         """diag(F A^H A F^H) over the unitary FFT along `axes`: real, shape in_shape, an estimate from random probes.
 
         A preconditioner for stationary priors. E[conj(z) * (M z)] = diag(M) for z of independent unit components
-        (Bekas, Kokiopoulou, Saad 2007); kinds that know the exact diagonal override this.
+        (Bekas, Kokiopoulou, Saad 2007); kinds that know the exact diagonal override this. Computed once a value.
         """
-        dtype = self.in_dtype.to_complex()
-        total = torch.zeros(self.in_shape, dtype=dtype.to_real(), device=self.device)
-        for i in range(probes):
-            z = Rng(i, "gram_spectrum").normal(torch.empty(1, *self.in_shape, dtype=dtype, device=self.device))[0]
-            z = z / z.abs()
+        known = self.__dict__.setdefault("_gram_spectra", {})
+        if (axes, probes) not in known:
+            known[axes, probes] = self._probed_gram_spectrum(axes, probes)
+        return known[axes, probes]
+
+    def _probed_gram_spectrum(self, axes, probes):
+        dtype, total = self.in_dtype.to_complex(), 0
+        for first in range(0, probes, 8):
+            like = torch.empty(min(8, probes - first), *self.in_shape, dtype=dtype, device=self.device)
+            z = torch.sgn(Rng(0, "gram_spectrum", first=first).normal(like))
             x = torch.fft.ifftn(z, dim=axes, norm="ortho")
             if self.in_dtype.is_complex:
                 image = self.normal(x)
             else:
-                image = torch.complex(self.normal(x.real), self.normal(x.imag))
-            total += (z.conj() * torch.fft.fftn(image, dim=axes, norm="ortho")).real
+                image = torch.complex(*self.normal(torch.stack([x.real, x.imag])))
+            total = total + (z.conj() * torch.fft.fftn(image, dim=axes, norm="ortho")).real.sum(0)
         return (total / probes).clamp_min(0)
 
     def as_linear_operator(self):

@@ -50,11 +50,11 @@ def pictures(part, unit, truth=None):
     return first, second
 
 
-def fit_figure(fit):
+def fit_figure(part):
     """The fitted spectrum along the radius, and how the iteration settled."""
     from matplotlib.figure import Figure
 
-    P = fit.prior.spectrum.cpu()
+    P = part.spectrum.cpu()
     axes = [torch.fft.fftfreq(n) for n in P.shape]
     r = torch.stack(torch.meshgrid(*axes, indexing="ij")).square().sum(0).sqrt().flatten()
     order = r.argsort()[:: max(1, len(r) // 4000)]
@@ -62,28 +62,28 @@ def fit_figure(fit):
     left, right = figure.subplots(1, 2)
     left.loglog(r[order].clamp_min(1e-4), P.flatten()[order])
     left.set(xlabel="spatial frequency (cycles / pixel)", ylabel="variance of a frequency", title="fitted prior spectrum")
-    steps = range(1, len(fit.history) + 1)
-    right.semilogy(steps, [h["change"] for h in fit.history], label="largest relative change")
-    right.semilogy(steps, [h["sigma"] for h in fit.history], label="noise factor")
+    steps = range(1, len(part.history) + 1)
+    right.semilogy(steps, [h["change"] for h in part.history], label="largest relative change")
+    right.semilogy(steps, [h["sigma"] for h in part.history], label="noise factor")
     right.set(xlabel="EM iteration", title="how the fit settled")
     right.legend(fontsize=8)
     return figure
 
 
-def report_html(title, parts, fits, unit, labels, truths=None, tables=()):
+def report_html(title, parts, unit, labels, truths=None, tables=()):
     """The page, as text. parts: `Slice`s; labels: of the slices; tables: (caption, header, rows) shown first."""
     import jinja2
 
     template = (Path(__file__).parent / "report.html").read_text(encoding="utf-8")
     slices = []
-    for part, fit, label, truth in zip(parts, fits, labels, truths or [None] * len(parts), strict=True):
+    for part, label, truth in zip(parts, labels, truths or [None] * len(parts), strict=True):
         first, second = pictures(part, unit, truth)
         slices.append(
             dict(
                 label=label,
                 first=embedded(grid(first, columns=4)),
                 second=embedded(grid(second, columns=4)),
-                fit=embedded(fit_figure(fit)),
+                fit=embedded(fit_figure(part)),
                 checks=[(*NAMES.get(k, (k, "")), v) for k, v in part.checks.items()],
                 settings=part.settings,
                 notes=part.notes,
@@ -91,5 +91,6 @@ def report_html(title, parts, fits, unit, labels, truths=None, tables=()):
             )
         )
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
+    environment.filters["sentence"] = lambda text: text[:1].upper() + text[1:].rstrip(".") + "."
     environment.filters["figure"] = lambda v: f"{v:.4g}" if isinstance(v, float) else f"{v}"
     return environment.from_string(template).render(title=title, slices=slices, unit=unit, tables=tables)
