@@ -49,14 +49,16 @@ class Checkpoint:
             )
 
     def settle(self, batch):
-        """The batch size to use, recorded with the fingerprint when the run is new."""
-        if self.folder is None:
-            return batch
-        if self.batch is None:
-            self.batch = batch
-            text = json.dumps(dict(fingerprint=self.made_with, batch=batch, threads=self.thread_number), indent=1)
-            replace_with(self.folder / "checkpoint.json", lambda path: path.write_text(text))
+        """The batch size to use: that of the run that is resumed, or `batch`."""
+        self.batch = self.batch or batch
         return self.batch
+
+    def _claim(self):
+        """Record what the run was made with, once there is a step to resume from: a call that fails at its start does
+        not bind the next one."""
+        if not (self.folder / "checkpoint.json").exists():
+            text = json.dumps(dict(fingerprint=self.made_with, batch=self.batch, threads=self.thread_number), indent=1)
+            replace_with(self.folder / "checkpoint.json", lambda path: path.write_text(text))
 
     @contextmanager
     def threads(self):
@@ -114,6 +116,7 @@ class Checkpoint:
     def _write(self, name, tensors, note):
         from safetensors.torch import save_file
 
+        self._claim()
         packed = {}
         for key, value in tensors.items():
             if value is not None:

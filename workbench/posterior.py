@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -105,7 +106,9 @@ class Posterior:
             beside.mkdir(parents=True)
         except OSError as error:
             raise BadInput(f"path = {path} cannot be written ({error.strerror}); give a folder that can be") from None
-        self._tree().to_zarr(beside / "samples.zarr")
+        with warnings.catch_warnings():  # zarr's, that consolidated metadata, which xarray wants, are an extension
+            warnings.filterwarnings("ignore", message="Consolidated metadata")
+            self._tree().to_zarr(beside / "samples.zarr")
         note = dict(log_evidence=self.log_evidence, ess=self.ess, cost=asdict(self.cost), provenance=self.provenance)
         (beside / "run.json").write_text(json.dumps(note, indent=1))
         if path.exists():

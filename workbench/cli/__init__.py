@@ -24,7 +24,7 @@ def commands():
 
 def main(argv=None):
     """Run one command; the exit status: 0 done, 1 a check did not hold, 2 bad input, 130 interrupted."""
-    argv = sys.argv[1:] if argv is None else list(argv)
+    argv = sys.argv[1:] if argv is None else [*argv]  # here `list` is the command of that name
     known = commands()
     lines = "\n".join(f"  {name:12} {summary}" for name, summary in known.items())
     if not argv or argv[0] in ("-h", "--help"):
@@ -38,7 +38,7 @@ def main(argv=None):
         return 0
     try:
         if argv[0] not in known:
-            raise unknown("command", argv[0], list(known), "`workbench --help`")
+            raise unknown("command", argv[0], [*known], "`workbench --help`")
         command = import_module(f"workbench.cli.{argv[0]}")
         return command.main(argv[1:]) or 0
     except BadInput as error:

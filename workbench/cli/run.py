@@ -69,7 +69,7 @@ def repeated(path):
     """The arguments recorded in a run.json, without its --out."""
     try:
         words = shlex.split(json.loads(Path(path).read_text())["provenance"]["arguments"])
-    except (ValueError, KeyError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise BadInput(f"--from {path} is not the run.json of a run ({error}); give one that `workbench run` wrote") from None
     return words
 
