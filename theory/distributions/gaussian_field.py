@@ -179,5 +179,7 @@ def radius(shape, dtype=torch.float64):
 def power_law(shape, exponent=2.0, scale=1.0, dtype=torch.float32):
     """P(k) = scale^2 c / (k^2 + k0^2)^(exponent), k0 = 1 / max(shape), normalised so that the mean variance of a
     pixel is scale^2: the usual spectrum of natural images at exponent 1 to 1.5."""
+    if min(shape) < 1:
+        raise BadInput(f"power_law: shape = {tuple(shape)} should be at least 1 along every axis")
     P = (radius(shape) ** 2 + 1 / max(shape) ** 2) ** (-exponent)
     return (scale**2 * P / P.mean()).to(dtype)

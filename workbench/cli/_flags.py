@@ -31,7 +31,10 @@ def add(parser, title, defaults):
 def number(kind):
     """A parser of int or float that argparse names in its error."""
     def parse(text):
-        return kind(text)
+        value = kind(text)
+        if value != value:  # not a number
+            raise ValueError
+        return value
 
     parse.__name__ = kind.__name__
     return parse
