@@ -39,12 +39,18 @@ def error(x, truth):
     return float((x - truth).norm() / truth.norm())
 
 
-def test_zero_filled_is_the_adjoint():
+def test_zero_filled_is_the_adjoint_on_the_scale_of_the_image():
     p = problem()
     kspace = p.A.grid(p.y)
     images = torch.fft.ifftn(torch.fft.ifftshift(kspace, (-2, -1)), dim=(-2, -1), norm="ortho")
     combined = (p.A.maps.conj() * torch.fft.fftshift(images, (-2, -1))).sum(0)
-    assert torch.allclose(ZeroFilled().reconstruct(p), combined, atol=1e-6)
+    x = ZeroFilled().reconstruct(p)
+    assert torch.allclose(x / x.norm(), combined / combined.norm(), atol=1e-6)
+    best = p.y.norm() * (1 - 1e-4)  # any other scale fits worse
+    assert (p.A(x) - p.y).norm() < best
+    assert all((p.A(c * x) - p.y).norm() > (p.A(x) - p.y).norm() for c in (0.99, 1.01))
+    scaled = SimpleNamespace(A=100.0 * p.A, y=100.0 * p.y)
+    assert torch.allclose(ZeroFilled().reconstruct(scaled), x, atol=1e-5)
 
 
 def test_cg_sense_is_the_regularised_least_squares_of_any_operator():

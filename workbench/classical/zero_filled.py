@@ -2,17 +2,21 @@
 
 from dataclasses import dataclass
 
+from workbench.operators.adjointness import inner
+
 
 @dataclass(frozen=True)
 class ZeroFilled:
-    """x = A^H y, the adjoint: in MRI the zero-filled inverse FFT of each coil, combined as sum_c conj(maps_c) x_c.
+    """x = c A^H y with c = argmin ||y - c A A^H y||: in MRI the zero-filled inverse FFT, coils combined by their maps.
 
-    That is the combination of Roemer et al. 1990 where sum_c |maps_c|^2 = 1 and the noise is white. Works with every
-    linear operator; only for near-isometries, as MRI's, is it on the scale of x.
+    The coils' combination sum_c conj(maps_c) x_c is that of Roemer et al. 1990; c puts it on the scale of x whatever
+    the scale of A (it is 1 for full sampling with sum_c |maps_c|^2 = 1). Works with every linear operator.
     """
 
     card = dict(kind="classical", family="any", source="Roemer et al. 1990")
 
     def reconstruct(self, problem):
         """The image (*A.in_shape) of problem.y."""
-        return problem.A.H(problem.y)
+        x = problem.A.H(problem.y)
+        seen = problem.A(x)
+        return (inner(seen, problem.y) / inner(seen, seen)).item() * x
