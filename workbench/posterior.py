@@ -21,7 +21,7 @@ class Posterior:
     """Samples of p(x | y): (n, *shape), with log_weights (n,) float64 that sum to 1 in probability, or None if even.
 
     log_evidence: log p(y) estimated by the sampler, or None.  cost: counts and seconds.  provenance: what made it.
-    trajectory: (k, n, *shape) states kept along the way, or None.  view: how samples are shown.
+    trajectory: (k, n, *shape) states kept along the way, or None.  view: how samples are shown.  y: the data, or None.
     """
 
     samples: Tensor
@@ -31,6 +31,7 @@ class Posterior:
     provenance: dict = field(default_factory=dict)
     trajectory: Tensor | None = None
     view: Callable | None = None
+    y: Tensor | None = None
 
     def __len__(self):
         return len(self.samples)
@@ -96,7 +97,7 @@ class Posterior:
 
     def save(self, path, overwrite=False):
         """Write a run folder: run.json and samples.zarr, a DataTree with the groups ArviZ expects (posterior,
-        sample_stats). It is written beside and renamed; an existing folder is refused without `overwrite`."""
+        sample_stats, observed_data). It is written beside and renamed; an existing folder is refused without `overwrite`."""
         path = Path(path)
         if path.exists() and not overwrite:
             raise BadInput(f"path = {path} exists; give another, or overwrite=True (--overwrite)")
@@ -119,17 +120,20 @@ class Posterior:
     def _tree(self):
         import xarray
 
-        n = len(self)
         axes = [f"axis_{i}" for i in range(self.samples.ndim - 1)]
         x = self.samples.detach().cpu().numpy()[None]
         groups = {"posterior": xarray.Dataset({"x": (["chain", "draw", *axes], x)})}
         if self.log_weights is not None:
             weights = self.log_weights.cpu().numpy()[None]
             groups["sample_stats"] = xarray.Dataset({"log_weight": (["chain", "draw"], weights)})
+        if self.y is not None:
+            y = self.y.detach().cpu().numpy()
+            groups["observed_data"] = xarray.Dataset({"y": ([f"y_axis_{i}" for i in range(y.ndim)], y)})
         if self.trajectory is not None:
             groups["trajectory"] = xarray.Dataset({"x": (["kept", "draw", *axes], self.trajectory.cpu().numpy())})
         for data in groups.values():
-            data.coords["draw"] = range(n)
+            if "draw" in data.dims:
+                data.coords["draw"] = range(len(self))
         return xarray.DataTree.from_dict(groups)
 
     @classmethod
@@ -143,10 +147,11 @@ class Posterior:
         try:
             note = json.loads((path / "run.json").read_text())
             with xarray.open_datatree(path / "samples.zarr", engine="zarr") as tree:
-                x = torch.from_numpy(tree["posterior"]["x"].values[0].copy())
-                weights = torch.from_numpy(tree["sample_stats"]["log_weight"].values[0].copy()) if "sample_stats" in tree else None
-                kept = torch.from_numpy(tree["trajectory"]["x"].values.copy()) if "trajectory" in tree else None
-            return cls(x, weights, note["log_evidence"], Cost(**note["cost"]), note["provenance"], kept)
+                read = lambda group, name: torch.from_numpy(tree[group][name].values.copy()) if group in tree else None  # noqa: E731
+                x, weights = read("posterior", "x")[0], read("sample_stats", "log_weight")
+                kept, y = read("trajectory", "x"), read("observed_data", "y")
+            weights = None if weights is None else weights[0]
+            return cls(x, weights, note["log_evidence"], Cost(**note["cost"]), note["provenance"], kept, y=y)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise BadInput(f"path = {path} is damaged ({error}); run it again") from None
 

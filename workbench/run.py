@@ -101,7 +101,7 @@ class Plan:
         done = self.store.finished(index, self.cost)
         if done is not None:
             return Part(done["x"], done.get("log_w"), **self._extras(done))
-        start = time.perf_counter() - 0.0
+        start = time.perf_counter()
         sampler, rng = self.sampler, Rng(self.seed, "run", first=first)
         begin, state, extras = self._begin(index, n, rng)
         before = self.cost.seconds
@@ -227,6 +227,7 @@ def assemble(problem, sampler, parts, times, cost, store, n, seed, ensembles, si
         provenance=provenance,
         trajectory=trajectory,
         view=problem.view,
+        y=problem.y,
     )
 
 

@@ -5,6 +5,7 @@ from math import log, pi
 import torch
 
 from theory.distributions._analytic import Analytic
+from theory.distributions.covariance import Full
 from workbench._errors import BadInput
 from workbench._rng import Rng
 from workbench.operators._linear import Linear
@@ -63,7 +64,7 @@ def condition(prior, A, y, noise):
             f"({DENSE_LIMIT} and {ROWS_LIMIT}); use GaussianField, or a sampler"
         )
     law = Conditioned(prior, *matrix(A, y), log_jacobian)
-    return law.mixture() if prior.dimension <= DENSE_LIMIT else law
+    return law.mixture() if prior.dimension <= DENSE_LIMIT else law  # small enough to be seen whole
 
 
 class Conditioned(Analytic):
@@ -71,6 +72,8 @@ class Conditioned(Analytic):
 
     Only systems of the size of y are solved, so d may be large. M: (m, d) and y: (m,) whitened.
     """
+
+    stream = "posterior"
 
     def __init__(self, prior, M, y, log_jacobian):
         self.prior, self.M, self.y = prior, M, y
@@ -99,17 +102,19 @@ class Conditioned(Analytic):
         return (G @ u).permute(2, 0, 1)
 
     def mixture(self):
-        """The same law as a mixture with full covariances C_k - K_k M C_k."""
+        """The same law as a mixture with full covariances C_k - K_k M C_k, formed and factored in double precision: a
+        measured direction may keep 1e-6 of its variance or less."""
         from theory.distributions.mixture import GaussianMixture
 
-        C = self.prior.covariances.dense().to(self.dtype)
-        gain = torch.linalg.solve_triangular(self.L, self.CMH.mH, upper=False)
-        q = GaussianMixture(
-            self.weights,
-            self.component_means.reshape(-1, *self.shape),
-            C - gain.mH @ gain,
-            self.process,
-        )
+        double = torch.complex128 if self.dtype.is_complex else torch.float64
+        C, M = self.prior.covariances.dense().to(double), self.M.to(double)
+        eye = torch.eye(len(self.y), dtype=double, device=M.device)
+        L = torch.linalg.cholesky(M @ C @ M.mH + eye)
+        gain = torch.linalg.solve_triangular(L, M @ C, upper=False)
+        factored = Full.of(C - gain.mH @ gain)
+        covariances = Full(factored.c.to(self.dtype.to_real()), factored.Q.to(self.dtype))
+        means = self.component_means.reshape(-1, *self.shape)
+        q = GaussianMixture(self.weights, means, covariances, self.process)
         q.log_evidence = self.log_evidence
         return q
 
@@ -117,9 +122,9 @@ class Conditioned(Analytic):
         """E[x | y]."""
         return (self.weights.to(self.dtype) @ self.component_means).reshape(self.shape)
 
-    def sample(self, n, seed, stream="posterior"):
+    def sample(self, n, seed, stream=None):
         """Draw the component, a prior draw x of it and a noise draw e, then x + K_k (y - M x - e) (Matheron)."""
-        rng = Rng(seed, stream)
+        rng = Rng(seed, stream or self.stream)
         z, e = rng.normal(self.prior.means.new_empty(n, *self.shape)), rng.normal(self.y.new_empty(n, len(self.y)))
         k = torch.searchsorted(torch.cumsum(self.weights.double(), 0)[:-1].cpu(), rng.uniform(n), right=True)
         x = torch.empty_like(z.flatten(1))
