@@ -1,8 +1,11 @@
 """Draws are keyed by (seed, stream, step, sample index): by nothing else, and they are normal."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
+from conftest import ROOT
 from scipy import stats
 
 from workbench import BadInput, Rng
@@ -53,6 +56,27 @@ def test_each_part_of_the_key_matters():
     ]
     correlation = torch.corrcoef(torch.stack(draws)) - torch.eye(len(draws), dtype=DOUBLE)
     assert correlation.abs().max() < 5 / size[0] ** 0.5 / size[1] ** 0.5  # 21 pairs, 5 standard errors
+
+
+def streams():
+    """Every stream that the library names: the second argument of Rng, or `stream=`."""
+    named = re.compile(r'(?:Rng\([^()"]*|stream ?= ?|fork\()"([a-z_/]+)"')
+    files = [f for room in ("workbench", "theory", "problems") for f in sorted((ROOT / room).rglob("*.py"))]
+    return sorted({name for f in files for name in named.findall(f.read_text(encoding="utf-8"))})
+
+
+def test_streams_of_one_seed_are_uncorrelated():
+    """Normal numbers, uniform ones, and the two against each other: a truth, its mask, its noise and the run on it."""
+    names, size = streams(), 60_000
+    assert {"run", "prior", "noise", "mask", "operator", "posterior", "resample"} <= set(names)
+    draws = [draw(Rng(3, name), 1, size)[0] for name in names]
+    draws += [Rng(3, name).uniform(1, size)[0] for name in names]
+    draws += [draw(Rng(3).fork(name), 1, size)[0] for name in names]
+    correlation = torch.corrcoef(torch.stack(draws))
+    n = len(names)
+    for i in range(n):  # a stream's own uniform numbers are what its normal ones are made of
+        correlation[i, n + i] = correlation[n + i, i] = 0
+    assert (correlation - torch.eye(len(draws), dtype=DOUBLE)).abs().max() < 5.5 / size**0.5
 
 
 @pytest.mark.parametrize("stream", ["run", "prior", "noise", "mask", "operator", "signals"])

@@ -10,9 +10,10 @@ class Analytic(Prior):
     """A law known in closed form: a prior that also has `sample`, `mean`, `denoiser_jvp`, and, where a closed form
     exists, `log_prob`, `at`, `condition`."""
 
+    stream = "prior"  # of `sample`; a posterior has its own, so that its draws do not repeat a truth of the same seed
     tolerance = 0.0  # the quadrature error of a law that is not closed form
 
-    def sample(self, n, seed, stream="prior"):
+    def sample(self, n, seed, stream=None):
         """n independent draws, (n, *shape)."""
         raise NotImplementedError(f"{type(self).__name__} should define sample(n, seed)")
 

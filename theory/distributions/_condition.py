@@ -115,7 +115,7 @@ class Conditioned(Analytic):
         covariances = Full(factored.c.to(self.dtype.to_real()), factored.Q.to(self.dtype))
         means = self.component_means.reshape(-1, *self.shape)
         q = GaussianMixture(self.weights, means, covariances, self.process)
-        q.log_evidence = self.log_evidence
+        q.log_evidence, q.stream = self.log_evidence, self.stream
         return q
 
     def mean(self):
