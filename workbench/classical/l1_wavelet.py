@@ -1,11 +1,9 @@
-"""Compressed sensing MRI: the image is sparse in wavelets."""
+"""Compressed sensing: the image is sparse in wavelets."""
 
 from dataclasses import dataclass
 
-import torch
-
 from workbench._errors import BadInput
-from workbench.classical._sense import converged, scaled, whitened_coils
+from workbench.classical._sigpy import converged, least_squares, posed
 
 
 @dataclass(frozen=True)
@@ -13,12 +11,12 @@ class L1Wavelet:
     """x = argmin ||A x - y||^2 / 2 + lam s ||W x||_1, W the Daubechies-4 wavelets: l1-wavelet compressed sensing.
 
     lam: in (0, 1), as a share of s = max |A^H y|, near which every coefficient vanishes; so it does not change with
-    the scale of the data or the maps (||A|| is brought to 1).  FISTA of sigpy from the CG-SENSE image, until the
+    the scale of the data or the maps (||A|| is brought to 1).  FISTA of sigpy from the Tikhonov image, until the
     objective falls by less than a share `tol` in 20 iterations, or `iterations` are done, which warns. Noise that is
-    correlated between coils is whitened first. Needs a CartesianMRI. Lustig, Donoho, Pauly 2007.
+    not white is whitened first. Works with every linear operator. Lustig, Donoho, Pauly 2007.
     """
 
-    card = dict(kind="classical", family="MRI", source="Lustig, Donoho, Pauly 2007")
+    card = dict(kind="classical", family="any", source="Lustig, Donoho, Pauly 2007")
 
     lam: float = 0.002
     tol: float = 1e-5
@@ -31,11 +29,16 @@ class L1Wavelet:
             )
 
     def reconstruct(self, problem):
-        """The image (*A.in_shape) of problem.y: (C, m)."""
-        from sigpy.mri.app import L1WaveletRecon
+        """The image (*A.in_shape) of problem.y."""
+        from sigpy.linop import Wavelet
+        from sigpy.prox import L1Reg, UnitaryTransform
 
-        A, y = whitened_coils(problem, "L1Wavelet")
-        (kspace, maps, weights, start), scale = scaled(A, y, self.lam)
-        app = L1WaveletRecon(kspace, maps, self.lam, weights=weights, x=start, alpha=1, show_pbar=False)
-        converged(app, self.tol, self.iterations)
-        return scale * torch.from_numpy(app.x).to(problem.y)
+        p = posed(problem, self.lam)
+        W = Wavelet(list(p.A.in_shape), wave_name="db4")
+        app = least_squares(
+            p,
+            proxg=UnitaryTransform(L1Reg(W.oshape, self.lam), W),
+            g=lambda x: self.lam * abs(W(x)).sum().item(),
+            alpha=1,
+        )
+        return converged(p, app, self.tol, self.iterations, "L1Wavelet")

@@ -1,11 +1,9 @@
-"""Total variation MRI: the image is made of flat pieces."""
+"""Total variation: the image is made of flat pieces."""
 
 from dataclasses import dataclass
 
-import torch
-
 from workbench._errors import BadInput
-from workbench.classical._sense import converged, scaled, whitened_coils
+from workbench.classical._sigpy import converged, least_squares, posed
 
 
 @dataclass(frozen=True)
@@ -13,13 +11,13 @@ class TotalVariation:
     """x = argmin ||A x - y||^2 / 2 + lam s sum_axis ||D_axis x||_1, D the periodic differences: total variation.
 
     lam: in (0, 1), as a share of s = max |A^H y|, so it does not change with the scale of the data or the maps (||A||
-    is brought to 1).  ADMM of sigpy with rho = 2 sqrt(lam) from the CG-SENSE image, until the objective falls by less
+    is brought to 1).  ADMM of sigpy with rho = 2 sqrt(lam) from the Tikhonov image, until the objective falls by less
     than a share `tol` in 20 iterations, or `iterations` are done, which warns: sigpy's default solver needs six times
-    the iterations. Noise that is correlated between coils is whitened first. Needs a CartesianMRI. The variation is
-    anisotropic, of complex moduli. Block, Uecker, Frahm 2007.
+    the iterations. Noise that is not white is whitened first. Works with every linear operator. The variation is
+    anisotropic, of complex moduli. Rudin, Osher, Fatemi 1992; Block, Uecker, Frahm 2007.
     """
 
-    card = dict(kind="classical", family="MRI", source="Block, Uecker, Frahm 2007")
+    card = dict(kind="classical", family="any", source="Block, Uecker, Frahm 2007")
 
     lam: float = 0.002
     tol: float = 1e-5
@@ -32,21 +30,19 @@ class TotalVariation:
             )
 
     def reconstruct(self, problem):
-        """The image (*A.in_shape) of problem.y: (C, m)."""
-        from sigpy.mri.app import TotalVariationRecon
+        """The image (*A.in_shape) of problem.y."""
+        from sigpy.linop import FiniteDifference
+        from sigpy.prox import L1Reg
 
-        A, y = whitened_coils(problem, "TotalVariation")
-        (kspace, maps, weights, start), scale = scaled(A, y, self.lam)
-        app = TotalVariationRecon(
-            kspace,
-            maps,
-            self.lam,
-            weights=weights,
-            x=start,
+        p = posed(problem, self.lam)
+        D = FiniteDifference(list(p.A.in_shape))
+        app = least_squares(
+            p,
+            proxg=L1Reg(D.oshape, self.lam),
+            g=lambda v: self.lam * abs(v).sum().item(),
+            G=D,
             solver="ADMM",
             rho=2 * self.lam**0.5,
             max_cg_iter=5,
-            show_pbar=False,
         )
-        converged(app, self.tol, self.iterations)
-        return scale * torch.from_numpy(app.x).to(problem.y)
+        return converged(p, app, self.tol, self.iterations, "TotalVariation")

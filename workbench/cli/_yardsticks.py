@@ -34,4 +34,6 @@ SINOGRAM = (
         lambda problem, measured: filtered_back_projection(measured.extras["projector"], measured.extras["sinogram"]),
     ),
     of_problem("least squares (Tikhonov)", CGSense()),
+    of_problem("L1-wavelet", L1Wavelet()),
+    of_problem("total variation", TotalVariation()),
 )
