@@ -4,6 +4,7 @@ import json
 from dataclasses import fields
 from hashlib import sha256
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -22,23 +23,29 @@ class Partial:
     """OUT.partial/: the slices that are done, for the same command to go on from."""
 
     def __init__(self, folder, arguments, scan):
-        self.folder = Path(folder)
-        text = json.dumps({**arguments, "data": digest(scan.data)}, indent=1, sort_keys=True, default=str)
-        note = self.folder / "arguments.json"
-        if note.exists():
-            before = json.loads(note.read_text())
-            different = [k for k, v in json.loads(text).items() if before.get(k) != v]
-            if different:
-                raise BadInput(
-                    f"{folder} holds an unfinished run with another {', another '.join(different)}; "
-                    f"repeat that command, or remove the folder to start afresh"
-                )
+        self.folder, self.note = Path(folder), Path(folder) / "arguments.json"
+        self.text = json.dumps({**arguments, "data": digest(scan.data)}, indent=1, sort_keys=True, default=str)
+        if not self.note.exists():
             return
-        self.folder.mkdir(parents=True, exist_ok=True)
-        replace_with(note, lambda path: path.write_text(text))
+        try:
+            before = dict(json.loads(self.note.read_text()))
+        except (ValueError, TypeError):
+            raise self.damaged(self.note) from None
+        different = [k for k, v in json.loads(self.text).items() if before.get(k) != v]
+        if different:
+            raise BadInput(
+                f"{folder} holds an unfinished run with another {', another '.join(different)}; "
+                f"repeat that command, or remove the folder to start afresh"
+            )
+
+    def damaged(self, path):
+        return BadInput(f"{path} is damaged; remove the folder {self.folder.name} to start afresh")
 
     def save(self, i, part):
-        """Slice i is done."""
+        """Slice i is done. The first one makes the folder, so that a run that is refused leaves none."""
+        if not self.note.exists():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            replace_with(self.note, lambda path: path.write_text(self.text))
         arrays = {name: getattr(part, name).cpu().numpy() for name in IMAGES}
         arrays |= {f"others.{name}": x.cpu().numpy() for name, x in part.others.items()}
         words = {f.name: getattr(part, f.name) for f in fields(part) if f.name not in (*IMAGES, "others")}
@@ -49,10 +56,13 @@ class Partial:
         path = self.folder / f"slice-{i}.npz"
         if not path.exists():
             return None
-        with np.load(path, allow_pickle=False) as file:
-            words = json.loads(str(file["words"]))
-            images = {name: torch.from_numpy(file[name]) for name in IMAGES}
-            others = {k[7:]: torch.from_numpy(file[k]) for k in file.files if k.startswith("others.")}
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                words = json.loads(str(file["words"]))
+                images = {name: torch.from_numpy(file[name]) for name in IMAGES}
+                others = {k[7:]: torch.from_numpy(file[k]) for k in file.files if k.startswith("others.")}
+        except (OSError, ValueError, KeyError, EOFError, BadZipFile):
+            raise self.damaged(path) from None
         return Slice(**images, others=others, **words)
 
 

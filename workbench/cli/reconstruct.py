@@ -78,9 +78,10 @@ class Targets:
         stem = out.with_name(out.name.removesuffix(ending))
         report = Path(args.report) if args.report else stem.with_name(stem.name + "_report.html")
         targets = cls(out, stem, report)
-        for path in (out.parent, report.parent):
-            writable(path)
-        if targets.run.exists() and not args.overwrite:
+        writable("--out", out.parent)
+        writable("--report", report.parent)
+        finished = targets.run.exists() or (out.exists() and not targets.partial.exists())
+        if finished and not args.overwrite:
             raise BadInput(f"--out {out} is there already and finished; give another name, or --overwrite")
         return targets
 
@@ -94,16 +95,16 @@ class Targets:
         return self.stem.with_name(self.stem.name + ".partial")
 
 
-def writable(folder):
-    """Raise BadInput unless files can be made in `folder`."""
+def writable(flag, folder):
+    """Raise BadInput, naming `flag`, unless files can be made in `folder`."""
     import tempfile
 
     if not folder.is_dir():
-        raise BadInput(f"--out: the folder {folder} does not exist; make it first")
+        raise BadInput(f"{flag}: the folder {folder} does not exist; make it first")
     try:
         tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
-        raise BadInput(f"--out: the folder {folder} cannot be written ({error.strerror}); give another") from None
+        raise BadInput(f"{flag}: the folder {folder} cannot be written ({error.strerror}); give another") from None
 
 
 def reconstruct(args, kind, targets):
@@ -115,6 +116,7 @@ def reconstruct(args, kind, targets):
     keep_large_blocks()
     set_threads(args.threads)
     scan, measure, methods = read(args)
+    spacing, note = voxel_size(args, scan)
     store = _results.Partial(targets.partial, {**{k: v for k, v in vars(args).items() if k != "overwrite"}, **versions()}, scan)
     parts, unit = [], None
     for i in range(len(scan.data)):
@@ -135,7 +137,6 @@ def reconstruct(args, kind, targets):
             )
             store.save(i, part)
         parts.append(part)
-    spacing, note = voxel_size(args, scan)
     written = _results.write(targets, parts, unit, spacing, note, args)
     shutil.rmtree(targets.partial, ignore_errors=True)
     if args.json:
@@ -234,6 +235,8 @@ def prior_maker(args, measured):
     """None for the fitted field, or a function scale -> network prior on the signal of the scan."""
     if args.prior in (None, "gaussian-field"):
         return None
+    if not Path(args.prior).is_dir():
+        raise BadInput(f"--prior {args.prior} is not a folder of a diffusers UNet2DModel; give one, or gaussian-field")
     from workbench.priors.network import from_diffusers
 
     def make(scale):
@@ -249,7 +252,7 @@ def voxel_size(args, scan):
             spacing = tuple(float(v) for v in args.spacing.split(","))
         except ValueError:
             spacing = ()
-        if len(spacing) != 3 or not all(v > 0 for v in spacing):
+        if len(spacing) != 3 or not all(0 < v < float("inf") for v in spacing):
             raise BadInput(f"--spacing {args.spacing} should be three positive lengths in mm, Z,Y,X, such as 5,1,1")
         return spacing, None
     if getattr(scan, "known_spacing", False):
