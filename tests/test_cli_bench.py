@@ -1,0 +1,210 @@
+"""`workbench bench`: both sides do the same work, medians and ratios are those of the clock, files are whole. No timings."""
+
+import json
+import subprocess
+
+import pytest
+import torch
+from laws import close
+
+from workbench.cli import _speed, bench, main
+from workbench.cli._speed import Race
+
+TINY = dict(
+    sense=lambda: _speed.sense(size=16, coils=2),
+    tomography=lambda: _speed.tomography(size=16, views=8, detectors=24),
+    calibration=lambda: _speed.calibration(size=32, coils=3, width=16),
+    normals=lambda: _speed.normals((2, 8, 8)),
+    mixture=lambda: _speed.mixture(components=2, dimension=4, n=3),
+)
+
+
+def fake(*args):
+    """Races whose sides take no time to speak of."""
+    return [
+        Race("quick", lambda: None, "slow", lambda: None, least=1e-9, repeats=2),
+        Race("late", lambda: None, "nobody", None, most=1e-9, repeats=2),
+    ]
+
+
+def run(capsys, *words):
+    """Status, standard output and standard error of `workbench bench WORDS`."""
+    try:
+        status = main(["bench", *words])
+    except SystemExit as stop:
+        status = stop.code
+    text = capsys.readouterr()
+    return status, text.out, text.err
+
+
+# --- what is measured -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_every_race_runs(name):
+    for entry in TINY[name]():
+        row = _speed.race(entry, repeats=1)
+        assert row["repeats"] == 1 and row["ours_ms"] > 0 and (entry.peer is None or row["peer_ms"] > 0), (
+            entry.name
+        )
+
+
+def test_the_suite_holds_what_was_promised():
+    text = " ".join(entry.name + " " + entry.against for suite in TINY.values() for entry in suite())
+    text += " ".join(entry.name for entry in _speed.start_up())
+    for word in (
+        "SENSE",
+        "forward",
+        "adjoint",
+        "normal",
+        "CT",
+        "ESPIRiT",
+        "Rng.normal",
+        "mixture",
+        "start: workbench list",
+    ):
+        assert word in text
+    assert [entry.least for entry in TINY["sense"]()] == [1.5] * 3
+    assert [entry.least for entry in TINY["tomography"]()] == [5, 5]
+    assert [entry.most for entry in _speed.start_up()] == [300, None]
+
+
+def test_both_sides_of_sense_do_the_same_work():
+    pytest.importorskip("sigpy")
+    entries = list(_speed.sense(size=16, coils=2))
+    (ours, peer), *rest = [(entry.ours(), torch.from_numpy(entry.peer())) for entry in entries]
+    assert ours.numel() < peer.numel() and torch.linalg.vector_norm(ours) == pytest.approx(
+        peer.norm().item(), rel=1e-5
+    )
+    assert all(close(a, b) for a, b in rest)
+
+
+def test_both_sides_of_espirit_do_the_same_work():
+    pytest.importorskip("sigpy")
+    (entry,) = TINY["calibration"]()
+    ours, peer = entry.ours(), torch.from_numpy(entry.peer())
+    assert ours.shape == peer.shape and (ours - peer).abs().median() < 1e-3
+
+
+def test_both_sides_of_ct_make_a_sinogram_of_the_image():
+    pytest.importorskip("skimage")
+    forward, adjoint = TINY["tomography"]()
+    mass = lambda sinogram: sinogram.sum() / 8  # of every view, that of the image
+    assert mass(forward.ours()) == pytest.approx(mass(forward.peer()), rel=0.05)
+    assert tuple(adjoint.ours().shape) == adjoint.peer().shape == (16, 16)
+
+
+def test_the_products_are_those_of_the_score():
+    (entry,) = TINY["mixture"]()
+    assert entry.ours().shape == (3, 4) and entry.peer().shape == (2, 3, 4)
+
+
+def test_what_is_not_installed_is_said(monkeypatch):
+    monkeypatch.setattr(_speed, "import_module", lambda name: (_ for _ in ()).throw(ImportError(name)))
+    rows = [_speed.race(entry, repeats=1) for entry in _speed.sense(size=16, coils=2)]
+    assert all(row["peer_ms"] is row["ratio"] is row["met"] is None for row in rows)
+    assert all("not installed" in bench.cells(dict(threads=1, **row)) for row in rows)
+
+
+# --- how it is measured ---------------------------------------------------------------------------------------------
+
+
+def test_calls_alternate_and_the_first_are_not_counted():
+    calls = []
+    entry = Race("r", lambda: calls.append("a"), "peer", lambda: calls.append("b"))
+    row = _speed.race(entry, repeats=3)
+    assert calls == ["a", "b"] * (3 + _speed.WARM) and row["repeats"] == 3
+    calls.clear()
+    assert _speed.race(Race("r", lambda: calls.append("a"), "peer", None))["repeats"] == 20
+    assert calls == ["a"] * (20 + _speed.WARM)
+
+
+def test_medians_minima_and_ratio_are_of_the_clock(monkeypatch):
+    ours, peer = [99, 99, 1, 4, 2], [99, 99, 30, 7, 10]
+    ticks = iter([t for pair in zip(ours, peer, strict=True) for t in pair])
+    monkeypatch.setattr(_speed, "clocked", lambda call: next(ticks))
+    row = _speed.race(Race("r", None, "peer", lambda: None, least=5.0), repeats=3)
+    assert (row["ours_ms"], row["ours_min_ms"], row["peer_ms"], row["peer_min_ms"]) == (2, 1, 10, 7)
+    assert row["ratio"] == 5 and row["goal"] == ">= 5x" and row["met"] is True
+
+
+@pytest.mark.parametrize(
+    "goals, ours, met",
+    [
+        (dict(least=5), 2.1, False),
+        (dict(most=2), 2.1, False),
+        (dict(most=3), 2.1, True),
+        (dict(), 2.1, None),
+    ],
+)
+def test_goals(goals, ours, met):
+    row = _speed.summary(Race("r", None, "peer", lambda: None, **goals), [ours], [10])
+    assert row["met"] is met and (row["goal"] is None) is (not goals)
+
+
+# --- the command ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    monkeypatch.setattr(_speed, "races", fake)
+    monkeypatch.setattr(bench, "POOLS", ())  # nothing of this process's environment changes
+
+
+def test_table(quick, capsys):
+    status, out, _ = run(capsys, "speed", "--threads", "1")
+    head, first, second = out.splitlines()
+    assert status == 0 and head.split()[0] == "what"
+    assert first.split()[:2] == ["quick", "1"] and first.split()[-1] == "yes"
+    assert "not installed" in second and second.split()[-1] == "NO"
+
+
+def test_files(quick, capsys, tmp_path):
+    out = tmp_path / "new" / "bench"
+    status, text, _ = run(capsys, "--threads", "1", "--out", str(out), "--json")
+    found = json.loads((out / "speed.json").read_text())
+    assert (
+        status == 0
+        and json.loads(text) == found
+        and sorted(p.name for p in out.iterdir()) == ["speed.json", "speed.md"]
+    )
+    assert [row["name"] for row in found["rows"]] == ["quick", "late"] and found["rows"][0]["threads"] == 1
+    row = found["rows"][0]
+    assert row["ratio"] == row["peer_ms"] / row["ours_ms"] and found["machine"]["torch"] == torch.__version__
+    page = (out / "speed.md").read_text()
+    assert page.count("\n| ") == 4 and "quick" in page and "late" in page
+
+    before = (out / "speed.json").read_bytes()
+    status, _, err = run(capsys, "--threads", "1", "--out", str(out))
+    assert status == 2 and len(err.splitlines()) == 1 and "--overwrite" in err
+    assert (out / "speed.json").read_bytes() == before
+    assert run(capsys, "--threads", "1", "--out", str(out), "--overwrite")[0] == 0
+
+
+def test_each_number_of_threads_has_a_process(quick, capsys, monkeypatch):
+    def in_this_one(words, **options):
+        assert words[1:4] == ["-m", "workbench", "bench"]
+        status = main(words[3:])
+        return subprocess.CompletedProcess(words, status, stdout=capsys.readouterr().out)
+
+    monkeypatch.setattr(subprocess, "run", in_this_one)
+    monkeypatch.setattr(bench, "machine", dict)
+    monkeypatch.setattr(bench, "thread_counts", lambda: [1, 3])
+    monkeypatch.setattr(torch, "set_num_threads", lambda n: None)
+    rows = json.loads(run(capsys, "--json")[1])["rows"]
+    assert [(row["name"], row["threads"]) for row in rows] == [
+        ("quick", 1),
+        ("late", 1),
+        ("quick", 3),
+        ("late", 3),
+    ]
+
+
+def test_bad_words(capsys, tmp_path):
+    status, _, err = run(capsys, "sped")
+    assert status == 2 and "'speed'" in err and len(err.splitlines()) == 1
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    status, _, err = run(capsys, "--threads", "1", "--out", str(blocked / "x"))
+    assert status == 2 and len(err.splitlines()) == 1
+    assert run(capsys, "--threads", "0")[0] == 2

@@ -1,0 +1,157 @@
+"""Measure: workbench bench speed --out DIR times our parts beside others' for the same work, and compares with the goals."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from workbench._errors import BadInput, unknown
+from workbench.cli import Parser
+from workbench.cli._flags import whole
+
+SUITES = ("speed",)
+POOLS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
+HEADER = ("what", "threads", "ours, ms", "(least)", "against", "ms", "(least)", "ratio", "goal", "met")
+
+
+def main(argv):
+    """`workbench bench [SUITE] [--threads N] [--out DIR] [--overwrite] [--json]`."""
+    parser = Parser("workbench bench", description=__doc__)
+    parser.add_argument("suite", nargs="?", default="speed", help=f"{', '.join(SUITES)} (speed)")
+    parser.add_argument("--threads", type=whole, help="CPU threads of every library (1, then all cores)")
+    parser.add_argument("--out", help="folder for SUITE.json and SUITE.md")
+    parser.add_argument("--overwrite", action="store_true", help="replace the files of an earlier run")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of the table")
+    args = parser.parse_args(argv)
+    if args.suite not in SUITES:
+        raise unknown("suite", args.suite, [*SUITES], "`workbench bench --help`")
+    targets = files(args.out, args.suite, args.overwrite)
+    rows = speed(args.threads) if args.threads else [row for n in thread_counts() for row in in_a_process(n)]
+    found = dict(suite=args.suite, machine=machine(), rows=rows)
+    write(targets, found)
+    print(json.dumps(found, indent=1) if args.json else plain(rows))
+
+
+def files(out, suite, overwrite):
+    """What --out will hold, checked before the work: {} without it."""
+    if out is None:
+        return {}
+    targets = {kind: Path(out) / f"{suite}.{kind}" for kind in ("json", "md")}
+    for path in targets.values():
+        if path.exists() and not overwrite:
+            raise BadInput(f"--out {out} has {path.name} already; give another folder, or --overwrite")
+    try:
+        Path(out).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadInput(
+            f"--out {out} cannot be made ({error.strerror}); give a folder that can be written"
+        ) from None
+    return targets
+
+
+def thread_counts():
+    """1, and all cores of this process."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return sorted({1, cores})
+
+
+def in_a_process(threads):
+    """The rows of a process of its own, since libraries size their thread pools when they are imported."""
+    words = [sys.executable, "-m", "workbench", "bench", "speed", "--threads", str(threads), "--json"]
+    done = subprocess.run(words, stdout=subprocess.PIPE, text=True)
+    if done.returncode:
+        raise BadInput(
+            f"bench: the measurement with {threads} threads ended with status {done.returncode}; see above"
+        )
+    return json.loads(done.stdout)["rows"]
+
+
+def speed(threads):
+    """The rows of the suite with `threads` threads, in this process."""
+    os.environ.update(dict.fromkeys(POOLS, str(threads)))
+    import torch
+
+    from workbench._allocator import keep_large_blocks
+    from workbench.cli import _speed
+
+    keep_large_blocks()  # for both sides of a race, as every command does
+    torch.set_num_threads(threads)
+    rows = []
+    for entry in _speed.races():
+        print(f"  {threads} thread{'s'[: threads > 1]}: {entry.name}", file=sys.stderr, flush=True)
+        rows.append(dict(threads=threads, **_speed.race(entry)))
+    return rows
+
+
+def machine():
+    """What the numbers depend on: processor, cores, load, versions."""
+    import platform
+    from importlib.metadata import PackageNotFoundError, version
+
+    def of(package):
+        try:
+            return version(package)
+        except PackageNotFoundError:
+            return None
+
+    packages = ("torch", "numpy", "sigpy", "scikit-image")
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+    return dict(processor=processor(), cores=os.cpu_count(), load=load, python=platform.python_version()) | {
+        name: of(name) for name in packages
+    }
+
+
+def processor():
+    """The processor's name."""
+    import platform
+
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.machine()
+
+
+def cells(row):
+    """The words of one row under HEADER."""
+
+    def ms(value):
+        return "" if value is None else f"{value:.0f}" if value >= 100 else f"{value:.3g}"
+
+    peer = (
+        (ms(row["peer_ms"]), ms(row["peer_min_ms"])) if row["peer_ms"] is not None else ("not installed", "")
+    )
+    ratio = "" if row["ratio"] is None else f"{row['ratio']:.2f}"
+    met = {None: "", True: "yes", False: "NO"}[row["met"]]
+    ours = ms(row["ours_ms"]), ms(row["ours_min_ms"])
+    return (row["name"], str(row["threads"]), *ours, row["against"], *peer, ratio, row["goal"] or "", met)
+
+
+def plain(rows):
+    """The table for a terminal."""
+    lines = [HEADER, *[cells(row) for row in rows]]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(HEADER))]
+    return "\n".join(
+        "  ".join(f"{c:{w}}" for c, w in zip(line, widths, strict=True)).rstrip() for line in lines
+    )
+
+
+def markdown(found):
+    """The table for a page, with what it was measured on."""
+    lines = [HEADER, ("---",) * len(HEADER), *[cells(row) for row in found["rows"]]]
+    facts = ", ".join(f"{k} {v}" for k, v in found["machine"].items() if v is not None)
+    about = "Medians of repeated warm calls, ours and theirs in turn; ratio: their median over ours."
+    return "\n".join(
+        [f"# {found['suite']}", "", about, facts + ".", "", *["| " + " | ".join(c) + " |" for c in lines], ""]
+    )
+
+
+def write(targets, found):
+    """SUITE.json and SUITE.md, each written beside and renamed."""
+    from workbench._checkpoint import replace_with
+
+    texts = dict(json=json.dumps(found, indent=1) + "\n", md=markdown(found))
+    for kind, path in targets.items():
+        replace_with(path, lambda beside, kind=kind: beside.write_text(texts[kind]))
+        print(f"wrote {path}", file=sys.stderr)
