@@ -9,9 +9,11 @@ import pytest
 import torch
 from conftest import ROOT
 
+import problems
 import workbench as wb
 from workbench import catalogue
 from workbench.cli import main
+from workbench.provenance import digest
 
 QUICK = ["-n", "3", "--steps", "4", "--threads", "1", "--quiet", "--device", "cpu"]
 
@@ -132,6 +134,9 @@ def test_the_seed_is_the_seed(capsys, tmp_path):
         summary(capsys, "inpainting/random", "--size", "8", "--seed", seed, "--out", tmp_path / name)
     a, b, c = (wb.Posterior.load(tmp_path / name).samples for name in "abc")
     assert torch.equal(a, b) and not torch.equal(a, c)
+    for name, seed in dict(a=1, c=2).items():  # of the data, too
+        y = problems.load("inpainting/random", seed=seed, size=8).y
+        assert wb.Posterior.load(tmp_path / name).provenance["data_sha256"] == digest(y)
 
 
 @pytest.mark.parametrize(
