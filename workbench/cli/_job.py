@@ -158,9 +158,10 @@ def warnings(checks, history, draws):
     spread = 3 * (2 / checks["held_out_numbers"]) ** 0.5
     if abs(checks["held_out_chi_square"] - 1) > 0.1 + spread:
         side = "too narrow" if checks["held_out_chi_square"] > 1 else "too wide"
+        factor = max(checks["held_out_chi_square"], 1 / checks["held_out_chi_square"]) ** 0.5
         found.append(
             f"The held-out data have chi-square {checks['held_out_chi_square']:.2f} where 1 is expected: "
-            f"the error bars are {side} by about {checks['held_out_chi_square'] ** 0.5:.2f} times for such data."
+            f"the error bars are {side} by about {factor:.2f} times for such data."
         )
     if abs(checks["held_out_coverage_90"] - 0.9) > 0.03 + 3 * (0.09 / checks["held_out_numbers"]) ** 0.5:
         found.append(f"The 90 % intervals hold {100 * checks['held_out_coverage_90']:.1f} % of the held-out data.")
