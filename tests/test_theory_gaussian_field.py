@@ -221,7 +221,7 @@ def test_default_tolerance_is_a_few_percent_of_the_posterior_spread(dtype):
     unseen = spread > 0.9 * (2 * p.spectrum).sqrt()
     assert unseen.sum() > 20 and (gap / spread)[unseen].square().mean().sqrt() < 0.03
     # control: the tolerance is what makes it so
-    rough = FieldPosterior(p, loose.A, loose.y, tol=0.05)
+    rough = FieldPosterior(p, loose.A, loose.y, tol=0.3)
     assert (
         (F(rough.sample(64, 1)) - F(draws)).abs().square().mean(0).sqrt() / spread
     ).square().mean().sqrt() > 0.2
