@@ -145,6 +145,7 @@ KINDS = {
     "trajectory": lambda: wb.Posterior(
         normal(4, 3, dtype=torch.complex128), trajectory=normal(5, 4, 3, dtype=torch.complex128)
     ),
+    "with data": lambda: wb.Posterior(normal(4, 3), y=normal(2, 5, dtype=torch.complex64)),
     "number": lambda: wb.Posterior(normal(4)),
 }
 
@@ -155,7 +156,7 @@ def test_round_trip(kind, tmp_path):
     post.provenance.update(seed=3, times=[1.0, 0.1, 0.0], sampler="DPS(zeta=1.0)")
     post.cost.denoiser, post.cost.seconds = 12, 0.1
     back = wb.Posterior.load(post.save(tmp_path / "run"))
-    for name in ("samples", "log_weights", "trajectory"):
+    for name in ("samples", "log_weights", "trajectory", "y"):
         mine, theirs = getattr(post, name), getattr(back, name)
         assert (mine is None) == (theirs is None)
         assert mine is None or (torch.equal(mine, theirs) and mine.dtype == theirs.dtype)
@@ -172,6 +173,7 @@ def test_a_run_round_trips(tmp_path):
     post = wb.sample(problem, wb.samplers.TDS(), n=6, ensembles=2, steps=5, record=3, progress=False)
     back = wb.Posterior.load(post.save(tmp_path / "run"))
     assert torch.equal(back.trajectory, post.trajectory) and back.trajectory.shape == (3, 12, 2)
+    assert torch.equal(back.y, problem.y)
     assert torch.equal(back.mean(), post.mean()) and back.provenance == json.loads(
         json.dumps(post.provenance)
     )
