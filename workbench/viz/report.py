@@ -24,26 +24,30 @@ def modulus(x):
     return (x.abs() if x.is_complex() else x).detach().cpu().numpy()
 
 
+def quantile(picture, hidden, q):
+    """The q-quantile of what is shown."""
+    return float(np.quantile(picture if hidden is None else picture[~hidden], q))
+
+
 def pictures(part, unit, truth=None):
     """The pictures of one slice: posterior first, then what it is compared with, all on one scale."""
     hidden = ~part.support.cpu().numpy() if not part.support.all() else None
-    mean = modulus(part.mean)
-    seen = mean if hidden is None else mean[~hidden]
-    high, low = float(np.quantile(seen, 0.999)), float(min(0.0, np.quantile(seen, 0.001)))
+    mean, std = modulus(part.mean), part.std.cpu().numpy()
+    high, low = quantile(mean, hidden, 0.999), min(0.0, quantile(mean, hidden, 0.001))
     common = dict(unit=unit, low=low, high=high, hidden=hidden)
+    spread = "standard deviation" + (" of the modulus" if part.mean.is_complex() else "")
     first = [
         dict(picture=mean, title="posterior mean", **common),
-        dict(picture=part.std.cpu(), title="posterior standard deviation", unit=unit, cmap="magma", low=0.0, hidden=hidden,
-             high=float(np.quantile(part.std.cpu().numpy() if hidden is None else part.std.cpu().numpy()[~hidden], 0.995))),
+        dict(picture=std, title=spread, unit=unit, cmap="magma", low=0.0, high=quantile(std, hidden, 0.995), hidden=hidden),
         dict(picture=part.lower.cpu(), title="5 % quantile", **common),
         dict(picture=part.upper.cpu(), title="95 % quantile", **common),
-    ]  # fmt: skip
+    ]
     second = [dict(picture=modulus(x), title=f"draw {i + 1}", **common) for i, x in enumerate(part.draws[:2])]
     second += [dict(picture=modulus(x), title=name, **common) for name, x in part.others.items()]
     if truth is not None:
         second.append(dict(picture=modulus(truth), title="truth", **common))
         error = modulus(part.mean) - modulus(truth)
-        size = float(np.quantile(np.abs(error), 0.995))
+        size = quantile(np.abs(error), hidden, 0.995)
         second.append(
             dict(picture=error, title="posterior mean - truth", unit=unit, cmap="RdBu_r", low=-size, high=size, hidden=hidden)
         )
