@@ -64,6 +64,8 @@ def _absorb(value, hasher, depth):
             _absorb(getattr(value, item.name), hasher, depth + 1)
     elif isinstance(value, (int, float, str, bool, torch.dtype, type(None))):
         hasher.update(repr(value).encode())
+    elif hasattr(value, "__code__"):
+        hasher.update(value.__code__.co_code + repr(value.__code__.co_consts).encode())
     elif hasattr(value, "denoise") and depth < 8:
         hasher.update(type(value).__name__.encode())
         for name in sorted(vars(value)):
@@ -80,6 +82,7 @@ def fingerprint(problem, sampler, n, times, seed, ensembles, record):
         prior=digest(problem.prior),
         sampler=repr(sampler),
         n=n,
+        steps=len(times) - 1,
         grid=digest(times),
         seed=seed,
         ensembles=ensembles,

@@ -44,6 +44,8 @@ def sample(
     for name, value in dict(n=n, steps=steps, ensembles=ensembles, batch=1 if batch is None else batch).items():
         if int(value) != value or value < 1:
             raise BadInput(f"{name} = {value} should be a whole number, at least 1")
+    if record is not None and record < 0:
+        raise BadInput(f"record = {record} should not be negative; it is how many states to keep")
     problem = problem if device is None else problem.to(device)
     times = time_grid(problem, sampler, steps, grid)
     cost = Cost()
@@ -219,8 +221,12 @@ def assemble(problem, sampler, parts, times, cost, store, n, seed, ensembles, si
     )
     if getattr(sampler, "guidance", 0) is None:
         provenance["warning"] = "guidance is None: these are samples of the prior, not of the posterior"
+    samples = torch.cat([p.x for p in parts])
+    broken = int((~torch.isfinite(samples.flatten(1)).all(1)).sum())
+    if broken:
+        provenance["warning"] = f"{broken} of {len(samples)} samples are not finite: the sampler diverged; use smaller steps"
     return Posterior(
-        samples=torch.cat([p.x for p in parts]),
+        samples=samples,
         log_weights=log_w,
         log_evidence=evidence,
         cost=replace(cost),

@@ -18,7 +18,7 @@ def problem(seed=0, size=256, acceleration=4.0, coils=8, sigma=0.01):
     k-space, in the same unit.  The prior is a stationary field with the spectrum of natural images (1 / k^2 in power,
     variance 0.1 of the squared maximum), which knows nothing of the truth; `fit_field` gives a better one."""
     truth = head_slice(size) * torch.exp(1j * smooth_phase(size))
-    mask = cartesian_mask((size, size), acceleration, calibration=max(12, size * 24 // 256), seed=seed)
+    mask = cartesian_mask((size, size), acceleration, calibration=max(4, size * 24 // 256), seed=seed)
     A, noise = CartesianMRI(simulate_coils((size, size), coils), mask), Gaussian(sigma)
     prior = GaussianField(power_law((size, size), exponent=1.2, scale=0.05**0.5), dtype=torch.complex64)
     return Problem(

@@ -10,7 +10,10 @@ from workbench._errors import BadInput, unknown
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose errors are one line and status 2."""
+    """A parser whose errors are one line and status 2, and which takes no abbreviations."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, allow_abbrev=False, **kwargs)
 
     def error(self, message):
         self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")

@@ -1,4 +1,4 @@
-"""Measure: workbench bench speed --out DIR times our parts beside others' for the same work, and compares with the goals."""
+"""Measure: workbench bench speed times our parts beside others'; workbench bench g2 holds samplers to known values."""
 
 import json
 import os
@@ -10,7 +10,7 @@ from workbench._errors import BadInput, unknown
 from workbench.cli import Parser
 from workbench.cli._flags import whole
 
-SUITES = ("speed",)
+SUITES = ("speed", "g2")
 POOLS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
 HEADER = ("what", "threads", "ours, ms", "(least)", "against", "ms", "(least)", "ratio", "goal", "met")
 
@@ -27,10 +27,27 @@ def main(argv):
     if args.suite not in SUITES:
         raise unknown("suite", args.suite, [*SUITES], "`workbench bench --help`")
     targets = files(args.out, args.suite, args.overwrite)
-    rows = speed(args.threads) if args.threads else [row for n in thread_counts() for row in in_a_process(n)]
+    rows, text, page = (g2 if args.suite == "g2" else speeds)(args.threads)
     found = dict(suite=args.suite, machine=machine(), rows=rows)
-    write(targets, found)
-    print(json.dumps(found, indent=1) if args.json else plain(rows))
+    write(targets, dict(json=json.dumps(found, indent=1) + "\n", md=page(found)))
+    print(json.dumps(found, indent=1) if args.json else text(rows))
+    return int(not all(row.get("within", True) for row in rows))
+
+
+def speeds(threads):
+    """The rows of `speed`, with `threads` threads, or with 1 and all in processes of their own; how they are shown."""
+    rows = speed(threads) if threads else [row for n in thread_counts() for row in in_a_process(n)]
+    return rows, plain, markdown
+
+
+def g2(threads):
+    """The rows of `g2`, and how they are shown."""
+    from workbench.cli import _g2
+    from workbench.cli._flags import set_threads
+
+    set_threads(threads or 1)
+    rows = _g2.rows(say=lambda row: print(f"  {row['name']}, {row['steps']} steps", file=sys.stderr, flush=True))
+    return rows, _g2.table, lambda found: f"# g2\n\n```\n{_g2.table(found['rows'])}\n```\n"
 
 
 def files(out, suite, overwrite):
@@ -147,11 +164,10 @@ def markdown(found):
     )
 
 
-def write(targets, found):
+def write(targets, texts):
     """SUITE.json and SUITE.md, each written beside and renamed."""
     from workbench._checkpoint import replace_with
 
-    texts = dict(json=json.dumps(found, indent=1) + "\n", md=markdown(found))
     for kind, path in targets.items():
         replace_with(path, lambda beside, kind=kind: beside.write_text(texts[kind]))
         print(f"wrote {path}", file=sys.stderr)

@@ -27,6 +27,7 @@ def cg(apply, b, ndim, x0=None, tol=1e-6, iterations=100, precondition=None, ene
     p, rz = z.clone(), dot(r, z)
     active, goal, gained = rz > 0, tol**2 * dot(b, b), deque(maxlen=DELAY)
     for _ in range(iterations):
+        active = active & (rz > 0)  # zero where the solution is exact
         if energy is None:
             active = active & (dot(r, r) > goal)
         elif len(gained) == DELAY:

@@ -71,7 +71,13 @@ class _Under(Prior):
     def tweedie(self, x, t):
         return self.prior.tweedie(*self._native(x, t))
 
+    def condition(self, A, y, noise):
+        """The exact posterior, where the prior has one, seen through this process too."""
+        return self.prior.condition(A, y, noise).under(self.process)
+
     def __getattr__(self, name):
         if name.startswith("__"):
             raise AttributeError(name)
+        if name in ("sample", "mean", "log_evidence"):  # these know nothing of time
+            return getattr(self.prior, name)
         raise BadInput(f"{type(self.prior).__name__}.under(...) has no {name!r}; use the prior itself: `prior.{name}`")

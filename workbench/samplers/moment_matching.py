@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+from workbench._errors import BadInput
 from workbench.operators._solve import cg
 from workbench.priors._prior import Prior
 
@@ -21,6 +22,12 @@ class MomentMatching:
 
     iterations: int = 100
     tol: float = 1e-5
+
+    def __post_init__(self):
+        if self.iterations < 1 or not self.tol >= 0:
+            raise BadInput(
+                f"MomentMatching: iterations = {self.iterations} should be at least 1 and tol = {self.tol} not negative"
+            )
 
     def bind(self, problem):
         """The problem's prior, conditioned on its data."""
