@@ -29,7 +29,7 @@ class Checkpoint:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise BadInput(f"checkpoint = {folder} cannot be made ({error.strerror}); give a folder that can be written")
+            raise BadInput(f"checkpoint = {folder} cannot be made ({error.strerror}); give a folder that can be written") from None
         if (self.folder / "checkpoint.json").exists():
             self._resume(batch)
 

@@ -50,15 +50,12 @@ def sample(
     times = time_grid(problem, sampler, steps, grid)
     cost = Cost()
     store = Checkpoint(checkpoint, fingerprint(problem, sampler, n, times, seed, ensembles, record), batch)
-    plan = Plan(counted(problem, cost), sampler, times, seed, record or 0, cost, store, progress)
     size = n if sampler.couples else store.batch or batch or fitting_batch(problem, n)
-    size = store.settle(min(size, n))
-    with store.threads():
-        if sampler.couples:
-            parts = [plan.run(i, i * n, n) for i in range(ensembles)]
-        else:
-            total = n * ensembles
-            parts = [plan.run(i, first, min(size, total - first)) for i, first in enumerate(range(0, total, size))]
+    size, total = store.settle(min(size, n)), n * ensembles
+    firsts = range(0, total, size)
+    with store.threads(), progress_bar(sampler, len(firsts) * (len(times) - 1), progress) as bar:
+        plan = Plan(counted(problem, cost), sampler, times, seed, record or 0, cost, store, bar)
+        parts = [plan.run(i, first, min(size, total - first)) for i, first in enumerate(firsts)]
     return assemble(problem, sampler, parts, times, cost, store, n, seed, ensembles, size)
 
 
@@ -96,18 +93,20 @@ class Plan:
     record: int
     cost: Cost
     store: Checkpoint
-    progress: bool
+    bar: object
 
     def run(self, index, first, n):
         """Batch number `index`, whose samples are first ... first + n - 1."""
         done = self.store.finished(index, self.cost)
         if done is not None:
+            self.bar.update(len(self.times) - 1)
             return Part(done["x"], done.get("log_w"), **self._extras(done))
         start = time.perf_counter()
         sampler, rng = self.sampler, Rng(self.seed, "run", first=first)
         begin, state, extras = self._begin(index, n, rng)
         before = self.cost.seconds
-        for step in self._bar(begin, index):
+        self.bar.update(begin)
+        for step in range(begin, len(self.times) - 1):
             t, s = self.times[step], self.times[step + 1]
             with torch.no_grad():
                 state = sampler.step(self.problem, state, t, s, rng.at(step + 1))
@@ -117,6 +116,7 @@ class Plan:
                 extras["kept"] = torch.cat([extras["kept"], state.x[None]]) if "kept" in extras else state.x[None]
             self.cost.seconds = before + time.perf_counter() - start
             self.store.save_state(index, step + 1, state, extras, self.cost)
+            self.bar.update()
         x = sampler.finish(self.problem, state).detach()
         part = Part(x, state.log_w, **self._extras(extras))
         if state.log_w is not None:
@@ -154,13 +154,12 @@ class Plan:
         last = len(self.times) - 2
         return self.record and step in {round(i * last / max(1, self.record - 1)) for i in range(self.record)}
 
-    def _bar(self, begin, index):
-        """Steps to do, with a progress bar in a terminal or in Jupyter."""
-        from tqdm.auto import tqdm
 
-        total = len(self.times) - 1
-        name = type(self.sampler).__name__ + (f" [{index + 1}]" if index else "")
-        return tqdm(range(begin, total), initial=begin, total=total, desc=name, disable=None if self.progress else True)
+def progress_bar(sampler, steps, wanted):
+    """A bar over all steps of all batches, in a terminal or in Jupyter."""
+    from tqdm.auto import tqdm
+
+    return tqdm(total=steps, desc=type(sampler).__name__, disable=None if wanted else True)
 
 
 def log_mean_exp(log_w):
@@ -169,7 +168,8 @@ def log_mean_exp(log_w):
 
 
 def fitting_batch(problem, n):
-    """How many samples fit in a quarter of the free memory, at 24 arrays of the larger of signal and data each."""
+    """How many samples to take at a time: what fits in a quarter of the free memory, at 24 arrays of the larger of
+    signal and data each; on a CPU at most 8 MB an array, beyond which page faults cost more than batches save."""
     item = problem.y.element_size() * max(problem.y.numel(), torch.Size(problem.A.in_shape).numel())
     free = free_memory(problem.y.device)
     fit = int(0.25 * free / (24 * item))
@@ -178,7 +178,7 @@ def fitting_batch(problem, n):
             f"not enough memory: one sample of {tuple(problem.A.in_shape)} needs about {24 * item / 1e9:.1f} GB, "
             f"{free / 1e9:.1f} GB are free; use fewer slices, or a coarser grid"
         )
-    return min(n, fit)
+    return min(n, fit) if problem.y.is_cuda else min(n, fit, max(1, 2**23 // item))
 
 
 def free_memory(device):

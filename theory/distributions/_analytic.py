@@ -13,8 +13,8 @@ class Analytic(Prior):
     stream = "prior"  # of `sample`; a posterior has its own, so that its draws do not repeat a truth of the same seed
     tolerance = 0.0  # the quadrature error of a law that is not closed form
 
-    def sample(self, n, seed, stream=None):
-        """n independent draws, (n, *shape)."""
+    def sample(self, n, seed, stream=None, first=0):
+        """n independent draws, (n, *shape): the rows first, first + 1, ... of the seed, whatever is drawn beside them."""
         raise NotImplementedError(f"{type(self).__name__} should define sample(n, seed)")
 
     def denoiser_jvp(self, x, t, v):

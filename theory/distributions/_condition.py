@@ -122,9 +122,9 @@ class Conditioned(Analytic):
         """E[x | y]."""
         return (self.weights.to(self.dtype) @ self.component_means).reshape(self.shape)
 
-    def sample(self, n, seed, stream=None):
+    def sample(self, n, seed, stream=None, first=0):
         """Draw the component, a prior draw x of it and a noise draw e, then x + K_k (y - M x - e) (Matheron)."""
-        rng = Rng(seed, stream or self.stream)
+        rng = Rng(seed, stream or self.stream, first=first)
         z, e = rng.normal(self.prior.means.new_empty(n, *self.shape)), rng.normal(self.y.new_empty(n, len(self.y)))
         k = torch.searchsorted(torch.cumsum(self.weights.double(), 0)[:-1].cpu(), rng.uniform(n), right=True)
         x = torch.empty_like(z.flatten(1))

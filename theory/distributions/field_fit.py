@@ -77,7 +77,7 @@ def fit_field(A, y, sigma, iterations=30, draws=4, rings=24, seed=0, fit_noise=T
     c, axes = (2 if A.in_dtype.is_complex else 1), tuple(range(-len(A.in_shape), 0))
     reals, shells, start, history = y.numel() * (2 if y.is_complex() else 1), Rings(tuple(A.in_shape), rings), None, []
     level = _first_level(A, y, shells, axes, c)
-    gain = A.gram_spectrum(axes)
+    gain = A.gram_spectrum(axes).to(y.device)  # an operator without tensors of its own is nowhere
     path = []
     for _ in range(iterations):
         prior = GaussianField(shells.spectrum(level).to(y.device, y.dtype.to_real()), dtype=A.in_dtype)

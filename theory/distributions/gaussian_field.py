@@ -96,7 +96,7 @@ class FieldPosterior(Analytic):
     @cached_property
     def gain(self):
         """diag(F A^H A F^H), the (approximate) information of y on each frequency."""
-        return self.A.gram_spectrum(tuple(range(-len(self.shape), 0)))
+        return self.A.gram_spectrum(tuple(range(-len(self.shape), 0))).to(self.prior.spectrum.device)
 
     def _filter(self, spectrum, f, x):
         return Spectral(spectrum).apply(f, x.flatten(1)[:, None])[:, 0].reshape(x.shape)
@@ -134,10 +134,10 @@ class FieldPosterior(Analytic):
         """E[x | y]."""
         return self._mean
 
-    def sample(self, n, seed, stream=None):
+    def sample(self, n, seed, stream=None, first=0):
         """n independent exact draws, (n, *shape), 16 at a time."""
         rng = Rng(seed, stream or self.stream)
-        return torch.cat([self.draws(rng.rows(i), min(16, n - i))[0] for i in range(0, n, 16)])
+        return torch.cat([self.draws(rng.rows(first + i), min(16, n - i))[0] for i in range(0, n, 16)])
 
     def draws(self, rng, n, start=None):
         """n draws, and the corrections of w they took (where a solve for a nearby spectrum may start)."""

@@ -103,9 +103,9 @@ class GaussianMixture(Analytic):
         turn = real_inner(g - (rho * g).sum(1, keepdim=True), u)
         return (rho * (straight + x0 * turn)).sum(1).reshape(x.shape)
 
-    def sample(self, n, seed, stream=None):
+    def sample(self, n, seed, stream=None, first=0):
         """n independent draws: a component, then m_k + C_k^{1/2} z."""
-        rng = Rng(seed, stream or self.stream)
+        rng = Rng(seed, stream or self.stream, first=first)
         return self.draw(rng.normal(self.means.new_empty(n, *self.shape)), rng.uniform(n))
 
     def draw(self, z, u):

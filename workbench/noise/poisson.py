@@ -37,7 +37,7 @@ class Poisson(Noise):
         """The rate gain * clean + background, in counts."""
         if clean.is_complex():
             raise BadInput("noise.Poisson: A(x) is complex, a rate is real; measure an intensity")
-        return self.gain * clean + self.background
+        return _beside(clean, self.gain) * clean + _beside(clean, self.background)
 
     def draw(self, clean, rng):
         from scipy.stats import poisson
@@ -57,8 +57,12 @@ class Poisson(Noise):
 
     def gaussian(self, y):
         """The plug-in Gaussian noise of (y - background) / gain, whose variance is max(y, 1) / gain^2."""
-        return Gaussian(y.clamp_min(1).sqrt() / self.gain)
+        return Gaussian(y.clamp_min(1).sqrt() / _beside(y, self.gain))
 
     def whiten(self, A, y):
         raise BadInput("noise.Poisson cannot be whitened exactly; use noise.gaussian(y) with (y - background) / gain")
 
+
+def _beside(like, value):
+    """`value`, a number or a tensor, on the device of `like`."""
+    return value.to(like.device) if isinstance(value, Tensor) else value

@@ -36,11 +36,9 @@ class ExactDraws(Sampler):
     card = dict(kind="draws", exactness="E0", needs="exact posterior", complex=True, nonlinear=False, poisson=False,
                 cost="0 NFE", source="")  # fmt: skip
 
-    couples = True  # the law draws all samples at once, from its own stream
-
     def grid(self, prior, steps):
         """One step: there is nothing to discretise."""
         return prior.grid(1)
 
     def step(self, problem, state, t, s, rng):
-        return State(exact_law(problem).sample(len(state.x), rng.seed, stream=f"{rng.stream}/{rng.first}"))
+        return State(exact_law(problem).sample(len(state.x), rng.seed, stream=f"{rng.stream}/exact", first=rng.first))
