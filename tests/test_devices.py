@@ -21,7 +21,7 @@ from workbench.operators._linear import Linear
 from workbench.problem import moved
 from workbench.samplers import DDPM, DPS, TDS, ExactDraws, MomentMatching
 
-SMALL = {
+SMALL = {  # sizes; other problems are tried at their own
     "inpainting/random": dict(size=16),
     "ct/head-parallel-60": dict(size=32, views=12),
     "deblur/gaussian": dict(size=32),
@@ -201,7 +201,7 @@ SAMPLERS = dict(
 
 
 @pytest.mark.parametrize("sampler", ["draws", "matching", "dps"])
-@pytest.mark.parametrize("name", [*SMALL, "toy/g2"])
+@pytest.mark.parametrize("name", catalogue.names("problems"))
 def test_problems(name, sampler, elsewhere):
     problem, sampler = problems.load(name, **SMALL.get(name, {})), SAMPLERS[sampler]
     words = dict(n=3, steps=3, progress=False)
