@@ -6,6 +6,11 @@ from workbench._errors import BadInput
 from workbench.priors._prior import Prior
 
 
+def real_inner(u, v):
+    """Re<u, v> over the last axis, kept."""
+    return (u.conj() * v).real.sum(-1, keepdim=True) if u.is_complex() else (u * v).sum(-1, keepdim=True)
+
+
 class Analytic(Prior):
     """A law known in closed form: a prior that also has `sample`, `mean`, `denoiser_jvp`, and, where a closed form
     exists, `log_prob`, `at`, `condition`."""

@@ -4,7 +4,7 @@ from math import log, pi
 
 import torch
 
-from theory.distributions._analytic import Analytic
+from theory.distributions._analytic import Analytic, real_inner
 from theory.distributions.covariance import Full
 from workbench._errors import BadInput
 from workbench._rng import Rng
@@ -63,8 +63,7 @@ def condition(prior, A, y, noise):
             f"condition: {prior.dimension} entries and {reals} measurements are too many for direct algebra "
             f"({DENSE_LIMIT} and {ROWS_LIMIT}); use GaussianField, or a sampler"
         )
-    law = Conditioned(prior, *matrix(A, y), log_jacobian)
-    return law.mixture() if prior.dimension <= DENSE_LIMIT else law  # small enough to be seen whole
+    return Conditioned(prior, *matrix(A, y), log_jacobian)
 
 
 class Conditioned(Analytic):
@@ -101,22 +100,16 @@ class Conditioned(Analytic):
         u = torch.cholesky_solve(r.permute(1, 2, 0), L)
         return (G @ u).permute(2, 0, 1)
 
-    def mixture(self):
-        """The same law as a mixture with full covariances C_k - K_k M C_k, formed and factored in double precision: a
-        measured direction may keep 1e-6 of its variance or less."""
-        from theory.distributions.mixture import GaussianMixture
-
+    def full_covariances(self):
+        """C_k - K_k M C_k, formed and factored in double precision: a measured direction may keep 1e-6 of its variance
+        or less."""
         double = torch.complex128 if self.dtype.is_complex else torch.float64
         C, M = self.prior.covariances.dense().to(double), self.M.to(double)
         eye = torch.eye(len(self.y), dtype=double, device=M.device)
         L = torch.linalg.cholesky(M @ C @ M.mH + eye)
         gain = torch.linalg.solve_triangular(L, M @ C, upper=False)
         factored = Full.of(C - gain.mH @ gain)
-        covariances = Full(factored.c.to(self.dtype.to_real()), factored.Q.to(self.dtype))
-        means = self.component_means.reshape(-1, *self.shape)
-        q = GaussianMixture(self.weights, means, covariances, self.process)
-        q.log_evidence, q.stream = self.log_evidence, self.stream
-        return q
+        return Full(factored.c.to(self.dtype.to_real()), factored.Q.to(self.dtype))
 
     def mean(self):
         """E[x | y]."""
@@ -153,8 +146,6 @@ class Conditioned(Analytic):
 
     def denoiser_jvp(self, x, t, v):
         """(alpha / sigma^2) Cov[x0 | x_t = x, y] v."""
-        from theory.distributions.mixture import real_inner
-
         alpha, sigma = self.process.alpha(t), self.process.sigma(t)
         x0, rho, G, L = self._given(x, t)
         u = v.flatten(1)[:, None].expand_as(x0)

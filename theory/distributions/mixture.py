@@ -4,17 +4,12 @@ from math import log, pi, prod
 
 import torch
 
-from theory.distributions._analytic import Analytic
-from theory.distributions._condition import condition
+from theory.distributions._analytic import Analytic, real_inner
+from theory.distributions._condition import DENSE_LIMIT, condition
 from theory.distributions.covariance import covariance
 from workbench._errors import BadInput
 from workbench._rng import Rng
 from workbench.diffusion.variance_exploding import EDM
-
-
-def real_inner(u, v):
-    """Re<u, v> over the last axis, kept."""
-    return (u.conj() * v).real.sum(-1, keepdim=True) if u.is_complex() else (u * v).sum(-1, keepdim=True)
 
 
 class GaussianMixture(Analytic):
@@ -141,7 +136,13 @@ class GaussianMixture(Analytic):
 
         Raises BadInput when A is not linear or the noise is not Gaussian.
         """
-        return condition(self, A, y, noise)
+        law = condition(self, A, y, noise)
+        if self.dimension > DENSE_LIMIT:
+            return law
+        means = law.component_means.reshape(-1, *self.shape)  # small enough to be seen whole
+        q = GaussianMixture(law.weights, means, law.full_covariances(), self.process)
+        q.log_evidence, q.stream = law.log_evidence, law.stream
+        return q
 
     def __repr__(self):
         form = type(self.covariances).__name__

@@ -75,26 +75,46 @@ def array(x):
     return x.detach().cpu().to(x.dtype.to_complex()).numpy()
 
 
-def least_squares(p, **penalty):
-    """sigpy's app for ||A x - y||^2 / 2 + g(G x), starting at p.start."""
-    from sigpy.app import LinearLeastSquares
+@dataclass(frozen=True)
+class Penalised:
+    """x = argmin ||A x - y||^2 / 2 + lam s penalty(x), s = max |A^H y| with ||A|| brought to 1, by a solver of sigpy.
 
-    return LinearLeastSquares(linop(p.A), array(p.y), x=array(p.start).copy(), show_pbar=False, **penalty)
+    A kind of it has `solver(shape)`: the arguments of sigpy's LinearLeastSquares for images of that shape.
+    """
+
+    lam: float = 0.002
+    tol: float = 1e-5
+    iterations: int = 2000
+
+    def __post_init__(self):
+        if not 0 < self.lam < 1:
+            name = type(self).__name__
+            raise BadInput(f"{name}: lam = {self.lam} should lie between 0 and 1; it is a share of max |A^H y|")
+
+    def reconstruct(self, problem):
+        """The image (*A.in_shape) of problem.y, run until the objective falls by less than a share `tol` in 20
+        iterations; a warning where it has not after `iterations`."""
+        from sigpy.app import LinearLeastSquares
+
+        p = posed(problem, self.lam)
+        app = LinearLeastSquares(
+            linop(p.A), array(p.y), x=array(p.start).copy(), show_pbar=False, **self.solver(list(p.A.in_shape))
+        )
+        converge(app, self.tol, self.iterations, type(self).__name__)
+        return p.scale * tensor(app.x, p.start.dtype).to(p.start.device)
 
 
-def converged(p, app, tol, iterations, who):
-    """The image of `p`, on the problem's own scale, once the objective of `app` falls by less than `tol` of itself in `EVERY` iterations; a warning where
-    it has not after `iterations`."""
+def converge(app, tol, iterations, who):
+    """Iterate until the objective of `app` falls by less than `tol` of itself in `EVERY` iterations."""
     before = app.objective()
     for done in range(0, iterations, EVERY):
         for _ in range(min(EVERY, iterations - done)):
             app.alg.update()
         now = app.objective()
-        if abs(before - now) <= tol * now:
-            return p.scale * tensor(app.x, p.start.dtype).to(p.start.device)
         change, before = abs(before - now) / now, now
+        if change <= tol:
+            return
     warnings.warn(
         f"{who} stopped after {iterations} iterations, its objective still changing by {change:.1e}; raise iterations",
         stacklevel=3,
     )
-    return p.scale * tensor(app.x, p.start.dtype).to(p.start.device)

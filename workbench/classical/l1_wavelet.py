@@ -2,12 +2,11 @@
 
 from dataclasses import dataclass
 
-from workbench._errors import BadInput
-from workbench.classical._sigpy import converged, least_squares, posed
+from workbench.classical._sigpy import Penalised
 
 
 @dataclass(frozen=True)
-class L1Wavelet:
+class L1Wavelet(Penalised):
     """x = argmin ||A x - y||^2 / 2 + lam s ||W x||_1, W the Daubechies-4 wavelets: l1-wavelet compressed sensing.
 
     lam: in (0, 1), as a share of s = max |A^H y|, near which every coefficient vanishes; so it does not change with
@@ -18,27 +17,11 @@ class L1Wavelet:
 
     card = dict(kind="classical", family="any", source="Lustig, Donoho, Pauly 2007")
 
-    lam: float = 0.002
-    tol: float = 1e-5
-    iterations: int = 2000
-
-    def __post_init__(self):
-        if not 0 < self.lam < 1:
-            raise BadInput(
-                f"L1Wavelet: lam = {self.lam} should lie between 0 and 1; it is a share of max |A^H y|"
-            )
-
-    def reconstruct(self, problem):
-        """The image (*A.in_shape) of problem.y."""
+    def solver(self, shape):
+        """FISTA with the proximal map of the wavelet penalty."""
         from sigpy.linop import Wavelet
         from sigpy.prox import L1Reg, UnitaryTransform
 
-        p = posed(problem, self.lam)
-        W = Wavelet(list(p.A.in_shape), wave_name="db4")
-        app = least_squares(
-            p,
-            proxg=UnitaryTransform(L1Reg(W.oshape, self.lam), W),
-            g=lambda x: self.lam * abs(W(x)).sum().item(),
-            alpha=1,
-        )
-        return converged(p, app, self.tol, self.iterations, "L1Wavelet")
+        W = Wavelet(shape, wave_name="db4")
+        proximal = UnitaryTransform(L1Reg(W.oshape, self.lam), W)
+        return dict(proxg=proximal, g=lambda x: self.lam * abs(W(x)).sum().item(), alpha=1)

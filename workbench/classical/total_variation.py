@@ -2,12 +2,11 @@
 
 from dataclasses import dataclass
 
-from workbench._errors import BadInput
-from workbench.classical._sigpy import converged, least_squares, posed
+from workbench.classical._sigpy import Penalised
 
 
 @dataclass(frozen=True)
-class TotalVariation:
+class TotalVariation(Penalised):
     """x = argmin ||A x - y||^2 / 2 + lam s sum_axis ||D_axis x||_1, D the periodic differences: total variation.
 
     lam: in (0, 1), as a share of s = max |A^H y|, so it does not change with the scale of the data or the maps (||A||
@@ -19,25 +18,13 @@ class TotalVariation:
 
     card = dict(kind="classical", family="any", source="Block, Uecker, Frahm 2007")
 
-    lam: float = 0.002
-    tol: float = 1e-5
-    iterations: int = 2000
-
-    def __post_init__(self):
-        if not 0 < self.lam < 1:
-            raise BadInput(
-                f"TotalVariation: lam = {self.lam} should lie between 0 and 1; it is a share of max |A^H y|"
-            )
-
-    def reconstruct(self, problem):
-        """The image (*A.in_shape) of problem.y."""
+    def solver(self, shape):
+        """ADMM on the differences."""
         from sigpy.linop import FiniteDifference
         from sigpy.prox import L1Reg
 
-        p = posed(problem, self.lam)
-        D = FiniteDifference(list(p.A.in_shape))
-        app = least_squares(
-            p,
+        D = FiniteDifference(shape)
+        return dict(
             proxg=L1Reg(D.oshape, self.lam),
             g=lambda v: self.lam * abs(v).sum().item(),
             G=D,
@@ -45,4 +32,3 @@ class TotalVariation:
             rho=2 * self.lam**0.5,
             max_cg_iter=5,
         )
-        return converged(p, app, self.tol, self.iterations, "TotalVariation")

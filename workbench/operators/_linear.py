@@ -12,7 +12,7 @@ from torch import Tensor
 
 from workbench._errors import BadInput
 from workbench._rng import Rng
-from workbench.operators._operator import Operator, checked, fits
+from workbench.operators._operator import Alike, Chain, Operator, checked
 from workbench.operators._solve import cg, power_iteration
 
 
@@ -154,19 +154,11 @@ class Adjoint(Linear):
 
 
 @dataclass(frozen=True, eq=False)
-class Product(Linear):
+class Product(Chain, Linear):
     """(A @ B)(x) = A(B(x))."""
 
     A: Linear
     B: Linear
-
-    in_shape = property(lambda self: self.B.in_shape)
-    out_shape = property(lambda self: self.A.out_shape)
-    in_dtype = property(lambda self: self.B.in_dtype)
-    out_dtype = property(lambda self: self.A.out_dtype)
-
-    def __post_init__(self):
-        fits(self.A, self.B)
 
     def forward(self, x):
         return self.A.forward(self.B.forward(x))
@@ -176,16 +168,11 @@ class Product(Linear):
 
 
 @dataclass(frozen=True, eq=False)
-class Sum(Linear):
+class Sum(Alike, Linear):
     """(A + B)(x) = A(x) + B(x)."""
 
     A: Linear
     B: Linear
-
-    in_shape = property(lambda self: self.A.in_shape)
-    out_shape = property(lambda self: self.A.out_shape)
-    in_dtype = property(lambda self: self.A.in_dtype)
-    out_dtype = property(lambda self: self.A.out_dtype)
 
     def __post_init__(self):
         A, B = self.A, self.B
@@ -208,16 +195,11 @@ def signature(A):
 
 
 @dataclass(frozen=True, eq=False)
-class Scaled(Linear):
+class Scaled(Alike, Linear):
     """(c A)(x) = c A(x), for one number c (real where A has a real side)."""
 
     scale: complex | Tensor
     A: Linear
-
-    in_shape = property(lambda self: self.A.in_shape)
-    out_shape = property(lambda self: self.A.out_shape)
-    in_dtype = property(lambda self: self.A.in_dtype)
-    out_dtype = property(lambda self: self.A.out_dtype)
 
     def __post_init__(self):
         c = torch.as_tensor(self.scale)
@@ -244,16 +226,11 @@ class Scaled(Linear):
 
 
 @dataclass(frozen=True, eq=False)
-class Jacobian(Linear):
+class Jacobian(Alike, Linear):
     """The derivative of a nonlinear operator at x: (*batch, *in_shape), acting on tangents of the same batch."""
 
     A: Operator
     x: Tensor
-
-    in_shape = property(lambda self: self.A.in_shape)
-    out_shape = property(lambda self: self.A.out_shape)
-    in_dtype = property(lambda self: self.A.in_dtype)
-    out_dtype = property(lambda self: self.A.out_dtype)
 
     def forward(self, v):
         return torch.func.jvp(self.A.forward, (self.x,), (v.expand_as(self.x),))[1]

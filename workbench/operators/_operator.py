@@ -85,12 +85,8 @@ def _devices(value):
                 yield from _devices(one)
 
 
-@dataclass(frozen=True, eq=False)
-class Composition(Operator):
-    """(A @ B)(x) = A(B(x)), where at least one of them is not linear."""
-
-    A: Operator
-    B: Operator
+class Chain:
+    """The shapes and dtypes of A after B."""
 
     in_shape = property(lambda self: self.B.in_shape)
     out_shape = property(lambda self: self.A.out_shape)
@@ -99,6 +95,23 @@ class Composition(Operator):
 
     def __post_init__(self):
         fits(self.A, self.B)
+
+
+class Alike:
+    """The shapes and dtypes of A."""
+
+    in_shape = property(lambda self: self.A.in_shape)
+    out_shape = property(lambda self: self.A.out_shape)
+    in_dtype = property(lambda self: self.A.in_dtype)
+    out_dtype = property(lambda self: self.A.out_dtype)
+
+
+@dataclass(frozen=True, eq=False)
+class Composition(Chain, Operator):
+    """(A @ B)(x) = A(B(x)), where at least one of them is not linear."""
+
+    A: Operator
+    B: Operator
 
     def forward(self, x):
         return self.A.forward(self.B.forward(x))
