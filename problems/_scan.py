@@ -60,7 +60,9 @@ def from_kspace(scan, index, share=0.05, seed=0):
     out = torch.zeros(shape, dtype=torch.bool)
     out[sampled] = hold_out(y.shape[1], share, seed)
     parts = [CartesianMRI(maps, sampled & ~out), CartesianMRI(maps, sampled & out)]
-    notes.append(f"{y.shape[1]} of {sampled.numel()} k-space points were sampled (acceleration {full.acceleration:.2f}).")
+    notes.append(
+        f"{y.shape[1]} of {sampled.numel()} k-space points were sampled (acceleration {full.acceleration:.2f})."
+    )
     support = maps.abs().square().sum(0) > 0
     if not support.all():
         notes.append(
@@ -111,7 +113,9 @@ def _maps(scan, index, k, mask, W, notes):
         notes.append("One coil: its sensitivity was taken as 1.")
         return W.reshape(1, 1, 1).expand(k.shape).contiguous()
     block = calibration_region(k, mask)
-    notes.append(f"The coil sensitivities come from the middle {tuple(block.shape[1:])} points of k-space by ESPIRiT.")
+    notes.append(
+        f"The coil sensitivities come from the middle {tuple(block.shape[1:])} points of k-space by ESPIRiT."
+    )
     return espirit(block, tuple(k.shape[1:]))
 
 

@@ -10,7 +10,7 @@ from laws import dense_matrix
 from workbench import BadInput, Rng
 from workbench.classical import CGSense, L1Wavelet, TotalVariation, ZeroFilled
 from workbench.noise import CorrelatedGaussian, Gaussian
-from workbench.operators import GaussianSensing, CartesianMRI, Dense, cartesian_mask, simulate_coils
+from workbench.operators import CartesianMRI, Dense, GaussianSensing, cartesian_mask, simulate_coils
 
 SPARSE = [L1Wavelet(), TotalVariation()]
 
@@ -180,7 +180,9 @@ def test_real_images_of_any_operator(method):
     y = noise.sample(A(truth), 0)
     x = method.reconstruct(SimpleNamespace(A=A, y=y, noise=noise))
     assert x.dtype == torch.float32 and x.shape == (18, 22)
-    assert error(x, truth) < 0.6 * error(CGSense(0.001).reconstruct(SimpleNamespace(A=A, y=y, noise=noise)), truth)
+    assert error(x, truth) < 0.6 * error(
+        CGSense(0.001).reconstruct(SimpleNamespace(A=A, y=y, noise=noise)), truth
+    )
 
 
 def test_bad_input_is_named():

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+
 from workbench import BadInput, catalogue, diffusion
 from workbench.diffusion.grids import karras, log_snr, uniform
 

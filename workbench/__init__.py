@@ -15,6 +15,11 @@ __getattr__, __dir__ = rooms(
     __name__,
     packages=("operators", "noise", "diffusion", "priors", "samplers", "classical", "metrics", "io", "viz"),
     names=dict(
-        Problem="problem", Posterior="posterior", sample="run", Prior="priors._prior", BadInput="_errors", Rng="_rng"
+        Problem="problem",
+        Posterior="posterior",
+        sample="run",
+        Prior="priors._prior",
+        BadInput="_errors",
+        Rng="_rng",
     ),
 )

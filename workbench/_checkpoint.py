@@ -29,7 +29,9 @@ class Checkpoint:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise BadInput(f"checkpoint = {folder} cannot be made ({error.strerror}); give a folder that can be written") from None
+            raise BadInput(
+                f"checkpoint = {folder} cannot be made ({error.strerror}); give a folder that can be written"
+            ) from None
         if (self.folder / "checkpoint.json").exists():
             self._resume(batch)
 
@@ -39,7 +41,9 @@ class Checkpoint:
             different = [k for k, v in self.made_with.items() if saved["fingerprint"].get(k) != v]
             self.batch, self.thread_number = saved["batch"], saved["threads"]
         except (ValueError, KeyError, TypeError) as error:
-            raise BadInput(f"checkpoint {self.folder} is damaged ({error}); remove it to start afresh") from None
+            raise BadInput(
+                f"checkpoint {self.folder} is damaged ({error}); remove it to start afresh"
+            ) from None
         if batch is not None and batch != self.batch:
             different.append("batch")
         if different:
@@ -57,7 +61,9 @@ class Checkpoint:
         """Record what the run was made with, once there is a step to resume from: a call that fails at its start does
         not bind the next one."""
         if not (self.folder / "checkpoint.json").exists():
-            text = json.dumps(dict(fingerprint=self.made_with, batch=self.batch, threads=self.thread_number), indent=1)
+            text = json.dumps(
+                dict(fingerprint=self.made_with, batch=self.batch, threads=self.thread_number), indent=1
+            )
             replace_with(self.folder / "checkpoint.json", lambda path: path.write_text(text))
 
     @contextmanager
@@ -76,7 +82,9 @@ class Checkpoint:
             return
         tensors = {f"state.{f.name}": getattr(state, f.name) for f in fields(state)}
         tensors |= {f"extra.{k}": v for k, v in extras.items()}
-        self._write("state", tensors, dict(index=index, step=step, cost=asdict(cost), processes=self.processes(cost)))
+        self._write(
+            "state", tensors, dict(index=index, step=step, cost=asdict(cost), processes=self.processes(cost))
+        )
 
     def load_state(self, index, kind, cost):
         """(step, state, extras) of batch `index`, or None; `cost` takes up where it was."""
@@ -137,7 +145,9 @@ class Checkpoint:
                 device = file.metadata()["device"]
                 tensors = {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118
         except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
-            raise BadInput(f"checkpoint {path} is damaged ({error}); remove {self.folder} to start afresh") from None
+            raise BadInput(
+                f"checkpoint {path} is damaged ({error}); remove {self.folder} to start afresh"
+            ) from None
         keep = {"extra.log_z", "extra.ancestors", "log_z", "ancestors"}  # these live on the CPU
         out = {}
         for key, value in tensors.items():

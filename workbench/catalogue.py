@@ -70,7 +70,14 @@ def entries(room):
         module = f"{package}.{stem.replace('/', '.')}"
         if room == "problems":
             found.append(
-                Entry(stem.replace("_", "-"), room, module, "problem", _summary(tree, ""), _card(tree.body) or {})
+                Entry(
+                    stem.replace("_", "-"),
+                    room,
+                    module,
+                    "problem",
+                    _summary(tree, ""),
+                    _card(tree.body) or {},
+                )
             )
             continue
         for node in tree.body:

@@ -68,7 +68,9 @@ class Posterior:
         """The weighted q-quantile of each entry, q in [0, 1]: (*shape). Complex samples have none: map them first."""
         x = self.samples
         if x.is_complex():
-            raise BadInput("quantile: complex samples have no order; use post.map(torch.abs).quantile(q) or .map(torch.angle)")
+            raise BadInput(
+                "quantile: complex samples have no order; use post.map(torch.abs).quantile(q) or .map(torch.angle)"
+            )
         if not 0 <= q <= 1:
             raise BadInput(f"quantile: q = {q} should lie in [0, 1]")
         if self.log_weights is None:
@@ -106,11 +108,17 @@ class Posterior:
         try:
             beside.mkdir(parents=True)
         except OSError as error:
-            raise BadInput(f"path = {path} cannot be written ({error.strerror}); give a folder that can be") from None
-        with warnings.catch_warnings():  # zarr's, that consolidated metadata, which xarray wants, are an extension
+            raise BadInput(
+                f"path = {path} cannot be written ({error.strerror}); give a folder that can be"
+            ) from None
+        with (
+            warnings.catch_warnings()
+        ):  # zarr's, that consolidated metadata, which xarray wants, are an extension
             warnings.filterwarnings("ignore", message="Consolidated metadata")
             self._tree().to_zarr(beside / "samples.zarr")
-        note = dict(log_evidence=self.log_evidence, ess=self.ess, cost=asdict(self.cost), provenance=self.provenance)
+        note = dict(
+            log_evidence=self.log_evidence, ess=self.ess, cost=asdict(self.cost), provenance=self.provenance
+        )
         (beside / "run.json").write_text(json.dumps(note, indent=1))
         if path.exists():
             shutil.rmtree(path)
@@ -130,7 +138,9 @@ class Posterior:
             y = self.y.detach().cpu().numpy()
             groups["observed_data"] = xarray.Dataset({"y": ([f"y_axis_{i}" for i in range(y.ndim)], y)})
         if self.trajectory is not None:
-            groups["trajectory"] = xarray.Dataset({"x": (["kept", "draw", *axes], self.trajectory.cpu().numpy())})
+            groups["trajectory"] = xarray.Dataset(
+                {"x": (["kept", "draw", *axes], self.trajectory.cpu().numpy())}
+            )
         for data in groups.values():
             if "draw" in data.dims:
                 data.coords["draw"] = range(len(self))
@@ -143,11 +153,15 @@ class Posterior:
 
         path = Path(path)
         if not (path / "run.json").is_file() or not (path / "samples.zarr").is_dir():
-            raise BadInput(f"path = {path} is not a run folder (run.json and samples.zarr); give the folder of --out")
+            raise BadInput(
+                f"path = {path} is not a run folder (run.json and samples.zarr); give the folder of --out"
+            )
         try:
             note = json.loads((path / "run.json").read_text())
             with xarray.open_datatree(path / "samples.zarr", engine="zarr") as tree:
-                read = lambda group, name: torch.from_numpy(tree[group][name].values.copy()) if group in tree else None  # noqa: E731
+                read = lambda group, name: (
+                    torch.from_numpy(tree[group][name].values.copy()) if group in tree else None
+                )  # noqa: E731
                 x, weights = read("posterior", "x")[0], read("sample_stats", "log_weight")
                 kept, y = read("trajectory", "x"), read("observed_data", "y")
             weights = None if weights is None else weights[0]

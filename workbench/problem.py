@@ -37,13 +37,19 @@ class Problem:
                 f"they should agree"
             )
         if tuple(self.y.shape) != tuple(A.out_shape):
-            raise BadInput(f"Problem: y has shape {tuple(self.y.shape)}, A gives {tuple(A.out_shape)}; reshape y")
+            raise BadInput(
+                f"Problem: y has shape {tuple(self.y.shape)}, A gives {tuple(A.out_shape)}; reshape y"
+            )
         if self.y.dtype != A.out_dtype:
-            raise BadInput(f"Problem: y is {self.y.dtype}, A gives {A.out_dtype}; convert it with y.to({A.out_dtype})")
+            raise BadInput(
+                f"Problem: y is {self.y.dtype}, A gives {A.out_dtype}; convert it with y.to({A.out_dtype})"
+            )
         if not torch.isfinite(torch.view_as_real(self.y) if self.y.is_complex() else self.y).all():
             raise BadInput("Problem: y holds NaN or infinity; remove those measurements (a Mask) first")
         if self.truth is not None and tuple(self.truth.shape) != tuple(A.in_shape):
-            raise BadInput(f"Problem: truth has shape {tuple(self.truth.shape)}, a signal is {tuple(A.in_shape)}")
+            raise BadInput(
+                f"Problem: truth has shape {tuple(self.truth.shape)}, a signal is {tuple(A.in_shape)}"
+            )
 
     @cached_property
     def exact(self):
@@ -63,7 +69,9 @@ class Problem:
             torch.empty(0, device=device)
         except (RuntimeError, AssertionError):
             raise BadInput(f"device = {device} is not to be had here; use cpu") from None
-        return replace(self, **{f.name: moved(getattr(self, f.name), device) for f in fields(self) if f.name != "name"})
+        return replace(
+            self, **{f.name: moved(getattr(self, f.name), device) for f in fields(self) if f.name != "name"}
+        )
 
 
 def moved(value, device):

@@ -33,7 +33,9 @@ def commit():
     if not (home / ".git").exists():
         return None
     try:
-        done = subprocess.run(["git", "rev-parse", "HEAD"], cwd=home, capture_output=True, text=True, timeout=5)
+        done = subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=home, capture_output=True, text=True, timeout=5
+        )
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip() or None
@@ -50,7 +52,9 @@ def _absorb(value, hasher, depth):
     if isinstance(value, torch.Tensor):
         dense = value.detach().cpu().contiguous()
         hasher.update(f"{value.dtype}{tuple(value.shape)}".encode())
-        hasher.update(torch.view_as_real(dense).numpy().tobytes() if dense.is_complex() else dense.numpy().tobytes())
+        hasher.update(
+            torch.view_as_real(dense).numpy().tobytes() if dense.is_complex() else dense.numpy().tobytes()
+        )
     elif isinstance(value, torch.nn.Module):
         for name, tensor in value.state_dict().items():
             hasher.update(name.encode())

@@ -41,7 +41,9 @@ def sample(
     """
     if not hasattr(sampler, "step") and hasattr(sampler, "bind"):
         sampler = DDPM(guidance=sampler)
-    for name, value in dict(n=n, steps=steps, ensembles=ensembles, batch=1 if batch is None else batch).items():
+    for name, value in dict(
+        n=n, steps=steps, ensembles=ensembles, batch=1 if batch is None else batch
+    ).items():
         if int(value) != value or value < 1:
             raise BadInput(f"{name} = {value} should be a whole number, at least 1")
     if record is not None and record < 0:
@@ -67,7 +69,9 @@ def time_grid(problem, sampler, steps, grid):
     if grid.ndim == 1 and len(grid) and grid[-1] != 0:
         grid = torch.cat([grid, grid.new_zeros(1)])
     if grid.ndim != 1 or len(grid) < 2 or not (grid.diff() < 0).all():
-        raise BadInput(f"grid should be decreasing times, got {grid.tolist()[:4]}...; use problem.prior.grid(steps)")
+        raise BadInput(
+            f"grid should be decreasing times, got {grid.tolist()[:4]}...; use problem.prior.grid(steps)"
+        )
     return grid
 
 
@@ -113,7 +117,9 @@ class Plan:
             if s > 0:
                 state, extras = self._resample(state, extras, rng.at(step + 1).fork("resample"))
             if self._keeps(step):
-                extras["kept"] = torch.cat([extras["kept"], state.x[None]]) if "kept" in extras else state.x[None]
+                extras["kept"] = (
+                    torch.cat([extras["kept"], state.x[None]]) if "kept" in extras else state.x[None]
+                )
             self.cost.seconds = before + time.perf_counter() - start
             self.store.save_state(index, step + 1, state, extras, self.cost)
             self.bar.update()
@@ -131,7 +137,11 @@ class Plan:
             return saved
         with torch.no_grad():
             state = self.sampler.init(self.problem, n, self.times[0], rng.at(0))
-        extras = dict(log_z=torch.zeros((), dtype=torch.float64), ancestors=torch.arange(n)) if state.log_w is not None else {}
+        extras = (
+            dict(log_z=torch.zeros((), dtype=torch.float64), ancestors=torch.arange(n))
+            if state.log_w is not None
+            else {}
+        )
         return 0, state, extras
 
     def _resample(self, state, extras, rng):
@@ -148,7 +158,11 @@ class Plan:
     def _extras(self, extras):
         kept = list(extras["kept"]) if "kept" in extras else []
         evidence = extras.get("log_evidence", extras.get("log_z"))
-        return dict(log_evidence=None if evidence is None else float(evidence), ancestors=extras.get("ancestors"), kept=kept)
+        return dict(
+            log_evidence=None if evidence is None else float(evidence),
+            ancestors=extras.get("ancestors"),
+            kept=kept,
+        )
 
     def _keeps(self, step):
         last = len(self.times) - 2
@@ -203,7 +217,11 @@ def assemble(problem, sampler, parts, times, cost, store, n, seed, ensembles, si
         log_w = torch.cat([w + z for w, z in zip(inside, logs, strict=True)])
         log_w = torch.log_softmax(log_w, 0)
         ancestors = torch.stack([p.ancestors for p in parts])
-    trajectory = torch.stack([torch.cat(states) for states in zip(*[p.kept for p in parts], strict=True)]) if parts[0].kept else None
+    trajectory = (
+        torch.stack([torch.cat(states) for states in zip(*[p.kept for p in parts], strict=True)])
+        if parts[0].kept
+        else None
+    )
     provenance = dict(
         problem=problem.name,
         sampler=repr(sampler),
@@ -224,7 +242,9 @@ def assemble(problem, sampler, parts, times, cost, store, n, seed, ensembles, si
     samples = torch.cat([p.x for p in parts])
     broken = int((~torch.isfinite(samples.flatten(1)).all(1)).sum())
     if broken:
-        provenance["warning"] = f"{broken} of {len(samples)} samples are not finite: the sampler diverged; use smaller steps"
+        provenance["warning"] = (
+            f"{broken} of {len(samples)} samples are not finite: the sampler diverged; use smaller steps"
+        )
     return Posterior(
         samples=samples,
         log_weights=log_w,
@@ -235,5 +255,3 @@ def assemble(problem, sampler, parts, times, cost, store, n, seed, ensembles, si
         view=problem.view,
         y=problem.y,
     )
-
-

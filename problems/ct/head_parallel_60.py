@@ -10,7 +10,13 @@ from workbench.noise.gaussian import Gaussian
 from workbench.operators.radon import ParallelBeam
 from workbench.problem import Problem
 
-card = dict(family="tomography", operator="parallel-beam", prior="gaussian-field", exact=True, source="matplotlib s1045.ima.gz")
+card = dict(
+    family="tomography",
+    operator="parallel-beam",
+    prior="gaussian-field",
+    exact=True,
+    source="matplotlib s1045.ima.gz",
+)
 
 
 def problem(seed=0, size=128, views=60, sigma=0.02):

@@ -6,7 +6,13 @@ from workbench.noise.gaussian import Gaussian
 from workbench.operators.blur import CircularBlur, gaussian_kernel
 from workbench.problem import Problem
 
-card = dict(family="blur", operator="circular-blur", prior="gaussian-field", exact=True, source="matplotlib s1045.ima.gz")
+card = dict(
+    family="blur",
+    operator="circular-blur",
+    prior="gaussian-field",
+    exact=True,
+    source="matplotlib s1045.ima.gz",
+)
 
 
 def problem(seed=0, size=128, width=2.0, sigma=0.02):

@@ -10,7 +10,13 @@ from workbench.operators.coils import simulate_coils
 from workbench.operators.sampling import cartesian_mask
 from workbench.problem import Problem
 
-card = dict(family="MRI", operator="cartesian-mri", prior="gaussian-field", exact=True, source="matplotlib s1045.ima.gz")
+card = dict(
+    family="MRI",
+    operator="cartesian-mri",
+    prior="gaussian-field",
+    exact=True,
+    source="matplotlib s1045.ima.gz",
+)
 
 
 def problem(seed=0, size=256, acceleration=4.0, coils=8, sigma=0.01):
@@ -22,7 +28,13 @@ def problem(seed=0, size=256, acceleration=4.0, coils=8, sigma=0.01):
     A, noise = CartesianMRI(simulate_coils((size, size), coils), mask), Gaussian(sigma)
     prior = GaussianField(power_law((size, size), exponent=1.2, scale=0.05**0.5), dtype=torch.complex64)
     return Problem(
-        prior, A, noise, y=noise.sample(A(truth), seed), truth=truth, view=torch.abs, name="mri/brain-cartesian-4x"
+        prior,
+        A,
+        noise,
+        y=noise.sample(A(truth), seed),
+        truth=truth,
+        view=torch.abs,
+        name="mri/brain-cartesian-4x",
     )
 
 

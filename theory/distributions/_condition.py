@@ -17,16 +17,22 @@ ROWS_LIMIT = 4096  # measurements up to which their system is solved directly
 def whitened(prior, A, y, noise):
     """A' and y' with standard normal noise, and the log-Jacobian of y -> y'; BadInput where no closed form exists."""
     if not isinstance(A, Linear):
-        raise BadInput(f"condition: A = {type(A).__name__} is not linear, so the posterior has no closed form")
+        raise BadInput(
+            f"condition: A = {type(A).__name__} is not linear, so the posterior has no closed form"
+        )
     if tuple(A.in_shape) != tuple(prior.shape) or A.in_dtype != prior.dtype:
         raise BadInput(
             f"condition: A takes {tuple(A.in_shape)} {A.in_dtype}, the prior is on {prior.shape} {prior.dtype}; "
             f"they should agree"
         )
     if prior.dtype.is_complex and not A.out_dtype.is_complex:
-        raise BadInput("condition: a real measurement of a complex law leaves no circular posterior; use real coordinates")
+        raise BadInput(
+            "condition: a real measurement of a complex law leaves no circular posterior; use real coordinates"
+        )
     if tuple(y.shape) != tuple(A.out_shape) or y.dtype != A.out_dtype:
-        raise BadInput(f"condition: y is {tuple(y.shape)} {y.dtype}, A gives {tuple(A.out_shape)} {A.out_dtype}")
+        raise BadInput(
+            f"condition: y is {tuple(y.shape)} {y.dtype}, A gives {tuple(A.out_shape)} {A.out_dtype}"
+        )
     reals = (2 if y.is_complex() else 1) * y.numel()
     log_jacobian = noise.log_likelihood(y, y[None]).item() + 0.5 * reals * log(2 * pi)
     return *noise.whiten(A, y), log_jacobian
@@ -118,7 +124,10 @@ class Conditioned(Analytic):
     def sample(self, n, seed, stream=None, first=0):
         """Draw the component, a prior draw x of it and a noise draw e, then x + K_k (y - M x - e) (Matheron)."""
         rng = Rng(seed, stream or self.stream, first=first)
-        z, e = rng.normal(self.prior.means.new_empty(n, *self.shape)), rng.normal(self.y.new_empty(n, len(self.y)))
+        z, e = (
+            rng.normal(self.prior.means.new_empty(n, *self.shape)),
+            rng.normal(self.y.new_empty(n, len(self.y))),
+        )
         k = torch.searchsorted(torch.cumsum(self.weights.double(), 0)[:-1].cpu(), rng.uniform(n), right=True)
         x = torch.empty_like(z.flatten(1))
         for j in k.unique().tolist():
@@ -133,7 +142,9 @@ class Conditioned(Analytic):
         """Component means and weights of p(x0 | x_t = x, y): (n, K, d), (n, K, 1), and their gain and factor."""
         alpha, sigma = self.process.alpha(t), self.process.sigma(t)
         _, log_w, d = self.prior._noised(x, t)
-        x0 = self.prior._flat + self.prior.covariances.apply(lambda c: alpha * c / (alpha**2 * c + sigma**2), d)
+        x0 = self.prior._flat + self.prior.covariances.apply(
+            lambda c: alpha * c / (alpha**2 * c + sigma**2), d
+        )
         G, L = self._gain(lambda c: sigma**2 * c / (alpha**2 * c + sigma**2))
         r = self.y - x0 @ self.M.mT
         rho = torch.softmax(log_w + log_normal(r, L, self.c), 1)[..., None]

@@ -113,7 +113,9 @@ class LowRank:
         eye = torch.eye(self.U.shape[-1], dtype=self.U.dtype, device=self.U.device)
         gap = (self.U.mH @ self.U - eye).abs().max().item()
         if gap > 1e-4:
-            raise BadInput(f"LowRank: the columns of U miss orthonormality by {gap:.1e}; use torch.linalg.qr(U).Q")
+            raise BadInput(
+                f"LowRank: the columns of U miss orthonormality by {gap:.1e}; use torch.linalg.qr(U).Q"
+            )
         if (self.lam < 0).any() or (torch.as_tensor(self.delta) < 0).any():
             raise BadInput("LowRank: lam and delta are variances and should not be negative")
 

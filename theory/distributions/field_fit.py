@@ -14,7 +14,9 @@ from workbench._errors import BadInput
 from workbench._rng import Rng
 from workbench.noise.gaussian import Gaussian
 
-FIT_TOLERANCE = 0.03  # of solves under a fitted field, well conditioned as it is: 1 % of a pixel's posterior variance
+FIT_TOLERANCE = (
+    0.03  # of solves under a fitted field, well conditioned as it is: 1 % of a pixel's posterior variance
+)
 
 
 @dataclass(frozen=True)
@@ -36,14 +38,19 @@ class Rings:
     def __post_init__(self):
         r = radius(self.shape)
         edges = torch.logspace(
-            torch.log10(r[r > 0].min()).item() - 1e-6, torch.log10(r.max()).item() + 1e-6, self.count + 1, dtype=r.dtype
+            torch.log10(r[r > 0].min()).item() - 1e-6,
+            torch.log10(r.max()).item() + 1e-6,
+            self.count + 1,
+            dtype=r.dtype,
         )
         ring = torch.bucketize(r, edges).clamp(1, self.count) - 1
         ring = torch.where(r == 0, -1, ring) + 1  # zero frequency is a ring of its own
         _, self_ring = ring.unique(return_inverse=True)
         rings = int(self_ring.max()) + 1
         size = torch.bincount(self_ring.flatten(), minlength=rings).double()
-        centre = torch.bincount(self_ring.flatten(), r.flatten().clamp_min(1e-12).log(), minlength=rings) / size
+        centre = (
+            torch.bincount(self_ring.flatten(), r.flatten().clamp_min(1e-12).log(), minlength=rings) / size
+        )
         object.__setattr__(self, "ring", self_ring)
         object.__setattr__(self, "size", size)
         object.__setattr__(self, "centre", centre)
@@ -75,7 +82,12 @@ def fit_field(A, y, sigma, iterations=30, draws=4, rings=24, seed=0, fit_noise=T
     if not (y.abs() > 0).any():
         raise BadInput("fit_field: y is all zeros, so nothing can be fitted; check the data file")
     c, axes = (2 if A.in_dtype.is_complex else 1), tuple(range(-len(A.in_shape), 0))
-    reals, shells, start, history = y.numel() * (2 if y.is_complex() else 1), Rings(tuple(A.in_shape), rings), None, []
+    reals, shells, start, history = (
+        y.numel() * (2 if y.is_complex() else 1),
+        Rings(tuple(A.in_shape), rings),
+        None,
+        [],
+    )
     level = _first_level(A, y, shells, axes, c)
     gain = A.gram_spectrum(axes).to(y.device)  # an operator without tensors of its own is nowhere
     path = []
@@ -87,16 +99,26 @@ def fit_field(A, y, sigma, iterations=30, draws=4, rings=24, seed=0, fit_noise=T
         power = (torch.fft.fftn(x, dim=axes, norm="ortho").abs() ** 2).mean(0) / c
         new_level = shells.mean(power)
         residual = y - A.forward(x)
-        new_sigma = (residual.abs().double().pow(2).sum().item() / (draws * reals)) ** 0.5 if fit_noise else sigma
+        new_sigma = (
+            (residual.abs().double().pow(2).sum().item() / (draws * reals)) ** 0.5 if fit_noise else sigma
+        )
         change = max((new_level / level).log().abs().max().item(), abs(new_sigma / sigma - 1))
         path = [*path, level.log()]
         level, sigma = new_level, new_sigma
-        history.append(dict(sigma=sigma, rms=level.mul(shells.size).sum().div(prod(A.in_shape)).sqrt().item(), change=change))
+        history.append(
+            dict(
+                sigma=sigma,
+                rms=level.mul(shells.size).sum().div(prod(A.in_shape)).sqrt().item(),
+                change=change,
+            )
+        )
         if change < tol:
             break
         if len(path) == 3:
             level, path = aitken(*path[-2:], level.log()).exp(), []
-    prior = GaussianField(shells.spectrum(level).to(y.device, y.dtype.to_real()), dtype=A.in_dtype, tol=FIT_TOLERANCE)
+    prior = GaussianField(
+        shells.spectrum(level).to(y.device, y.dtype.to_real()), dtype=A.in_dtype, tol=FIT_TOLERANCE
+    )
     return FieldFit(prior, Gaussian(sigma), history)
 
 

@@ -30,10 +30,14 @@ class GaussianField(Gaussian):
     def __init__(self, spectrum, mean=0.0, dtype=None, process=None, noise_range=None, tol=TOLERANCE):
         self.spectrum, self.tol = spectrum, tol
         if not (torch.isfinite(spectrum).all() and (spectrum > 0).all()):
-            raise BadInput(f"spectrum: its smallest value is {spectrum.min().item():g}; every frequency needs a variance > 0")
+            raise BadInput(
+                f"spectrum: its smallest value is {spectrum.min().item():g}; every frequency needs a variance > 0"
+            )
         dtype = dtype or spectrum.dtype
         if not dtype.is_complex and not torch.allclose(spectrum, flipped(spectrum), rtol=1e-4):
-            raise BadInput("spectrum: a real field needs P(-k) = P(k); symmetrise it, or give a complex dtype")
+            raise BadInput(
+                "spectrum: a real field needs P(-k) = P(k); symmetrise it, or give a complex dtype"
+            )
         mean = torch.as_tensor(mean, dtype=dtype, device=spectrum.device).expand(spectrum.shape)
         super().__init__(mean, Spectral(spectrum), process, noise_range)
 
@@ -64,7 +68,9 @@ class GaussianField(Gaussian):
         """Wiener's filter, with what is left: P' = 1 / (1 / P + |k|^2 / sigma^2)."""
         left = 1 / (1 / self.spectrum + A.transfer.abs() ** 2 / sigma**2)
         shift = A.adjoint(y - A.forward(self.means[0])) / sigma**2
-        mean = self.means[0] + Spectral(left).apply(lambda c: c, shift.flatten()[None, None])[0, 0].reshape(self.shape)
+        mean = self.means[0] + Spectral(left).apply(lambda c: c, shift.flatten()[None, None])[0, 0].reshape(
+            self.shape
+        )
         symmetric = left if self.dtype.is_complex else 0.5 * (left + flipped(left))
         law = GaussianField(symmetric, mean, self.dtype, self.process)
         law.stream = "posterior"
@@ -103,6 +109,7 @@ class FieldPosterior(Analytic):
 
     def _solve(self, spectrum, b, start=None, tol=None):
         """(I + C^{1/2} A^H A C^{1/2})^{-1} b for the covariance of `spectrum`, b: (n, *shape)."""
+
         def half(v):
             return self._filter(spectrum, torch.sqrt, v)
 

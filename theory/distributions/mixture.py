@@ -23,8 +23,15 @@ class GaussianMixture(Analytic):
 
     def __init__(self, weights, means, covariances, process=None, noise_range=None):
         weights = torch.as_tensor(weights, dtype=torch.float64)
-        if weights.ndim != 1 or len(weights) != len(means) or not (weights >= 0).all() or not weights.sum() > 0:
-            raise BadInput(f"weights = {weights.tolist()} should be {len(means)} numbers >= 0, one a row of means")
+        if (
+            weights.ndim != 1
+            or len(weights) != len(means)
+            or not (weights >= 0).all()
+            or not weights.sum() > 0
+        ):
+            raise BadInput(
+                f"weights = {weights.tolist()} should be {len(means)} numbers >= 0, one a row of means"
+            )
         self.process = process or EDM()
         self.weights = (weights / weights.sum()).to(means.device, means.dtype.to_real())
         self.means = means
@@ -128,7 +135,9 @@ class GaussianMixture(Analytic):
     def at(self, t):
         """The law of x_t, a mixture again."""
         a, s = self.process.alpha(t).item(), self.process.sigma(t).item()
-        return GaussianMixture(self.weights, a * self.means, self.covariances.affine(a**2, s**2), self.process)
+        return GaussianMixture(
+            self.weights, a * self.means, self.covariances.affine(a**2, s**2), self.process
+        )
 
     def condition(self, A, y, noise):
         """The exact posterior of x given y = A x + Gaussian noise: a mixture again (for d <= 1024), or a law with the
@@ -166,11 +175,12 @@ class Gaussian(GaussianMixture):
     @classmethod
     def example(cls, rng, dtype=torch.float64):
         root = rng.normal(torch.empty(6, 6, dtype=dtype))
-        return cls(rng.normal(torch.empty(1, 2, 3, dtype=dtype))[0], root @ root.mH / 6 + 0.1 * torch.eye(6, dtype=dtype))
+        return cls(
+            rng.normal(torch.empty(1, 2, 3, dtype=dtype))[0],
+            root @ root.mH / 6 + 0.1 * torch.eye(6, dtype=dtype),
+        )
 
     def at(self, t):
         """The law of x_t, a Gaussian again."""
         a, s = self.process.alpha(t).item(), self.process.sigma(t).item()
         return Gaussian(a * self.means[0], self.covariances.affine(a**2, s**2), self.process)
-
-

@@ -89,7 +89,9 @@ class Penalised:
     def __post_init__(self):
         if not 0 < self.lam < 1:
             name = type(self).__name__
-            raise BadInput(f"{name}: lam = {self.lam} should lie between 0 and 1; it is a share of max |A^H y|")
+            raise BadInput(
+                f"{name}: lam = {self.lam} should lie between 0 and 1; it is a share of max |A^H y|"
+            )
 
     def reconstruct(self, problem):
         """The image (*A.in_shape) of problem.y, run until the objective falls by less than a share `tol` in 20
@@ -98,7 +100,11 @@ class Penalised:
 
         p = posed(problem, self.lam)
         app = LinearLeastSquares(
-            linop(p.A), array(p.y), x=array(p.start).copy(), show_pbar=False, **self.solver(list(p.A.in_shape))
+            linop(p.A),
+            array(p.y),
+            x=array(p.start).copy(),
+            show_pbar=False,
+            **self.solver(list(p.A.in_shape)),
         )
         converge(app, self.tol, self.iterations, type(self).__name__)
         return p.scale * tensor(app.x, p.start.dtype).to(p.start.device)

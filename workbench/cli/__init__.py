@@ -52,11 +52,16 @@ def main(argv=None):
         sys.stderr.close()
         return 0
     except OSError as error:
-        return _refuse(argv[0], f"{error.filename or 'a file'}: {error.strerror or error}; check that it is there and allowed")
+        return _refuse(
+            argv[0],
+            f"{error.filename or 'a file'}: {error.strerror or error}; check that it is there and allowed",
+        )
     except (MemoryError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and "memory" not in str(error).lower():
             raise
-        return _refuse(argv[0], "not enough memory; use fewer --slices, a smaller -n or --batch, or bin the data")
+        return _refuse(
+            argv[0], "not enough memory; use fewer --slices, a smaller -n or --batch, or bin the data"
+        )
 
 
 def _refuse(command, error, status=2):

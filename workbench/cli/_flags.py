@@ -25,11 +25,14 @@ def add(parser, title, defaults):
         flag = f"--{name.replace('_', '-')}"
         if flag in parser._option_string_actions:
             raise BadInput(f"{flag} means two things here; choose another sampler or guidance")
-        group.add_argument(flag, dest=f"{title}.{name}", type=number(type(default)), default=None, metavar=str(default))
+        group.add_argument(
+            flag, dest=f"{title}.{name}", type=number(type(default)), default=None, metavar=str(default)
+        )
 
 
 def number(kind):
     """A parser of int or float that argparse names in its error."""
+
     def parse(text):
         value = kind(text)
         if value != value:  # not a number

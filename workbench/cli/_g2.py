@@ -4,7 +4,18 @@ Means over eight groups of 4000 draws, on the grid of Karras et al. 2022 from si
 """
 
 GROUPS, N = 8, 4000
-HEADER = ("sampler", "steps", "sliced W2", "reference", "tr Cov", "reference", "residual", "reference", "log Z error", "reference")
+HEADER = (
+    "sampler",
+    "steps",
+    "sliced W2",
+    "reference",
+    "tr Cov",
+    "reference",
+    "residual",
+    "reference",
+    "log Z error",
+    "reference",
+)
 WITHIN = dict(sw2=0.012, trace=0.05, residual=0.015, evidence=0.01)
 EXACT = dict(trace=1.374, residual=0.404)
 
@@ -58,8 +69,14 @@ def measure(sampler, steps, groups, n):
     parts = post.samples.split(n)
     if weighted:
         weights = post.log_weights.split(n)
-        parts = [post.__class__(x, w).resampled(n, i).samples for i, (x, w) in enumerate(zip(parts, weights, strict=True))]
-    gaps = [sliced_wasserstein(x, law.sample(n, 1000 + i), law=law, repeats=2, seed=i).value for i, x in enumerate(parts)]
+        parts = [
+            post.__class__(x, w).resampled(n, i).samples
+            for i, (x, w) in enumerate(zip(parts, weights, strict=True))
+        ]
+    gaps = [
+        sliced_wasserstein(x, law.sample(n, 1000 + i), law=law, repeats=2, seed=i).value
+        for i, x in enumerate(parts)
+    ]
     got = dict(
         sw2=sum(gaps) / len(gaps),
         trace=sum(x.mT.cov().trace().item() for x in parts) / len(parts),
@@ -80,4 +97,10 @@ def table(found):
                       for source in (row["found"], row["reference"])]  # fmt: skip
         lines.append((*cells, "" if row["within"] else "<- off"))
     widths = [max(len(line[i]) for line in lines) for i in range(len(HEADER))]
-    return "\n".join("  ".join(c.ljust(w) if i == 0 else c.rjust(w) for i, (c, w) in enumerate(zip(line, [*widths, 0], strict=False))) for line in lines)
+    return "\n".join(
+        "  ".join(
+            c.ljust(w) if i == 0 else c.rjust(w)
+            for i, (c, w) in enumerate(zip(line, [*widths, 0], strict=False))
+        )
+        for line in lines
+    )

@@ -40,7 +40,9 @@ class Slice:
     warnings: list = field(default_factory=list)
 
 
-def reconstruct(measured, draws=200, seed=0, sampler=None, steps=100, make_prior=None, classical=(), say=print):
+def reconstruct(
+    measured, draws=200, seed=0, sampler=None, steps=100, make_prior=None, classical=(), say=print
+):
     """The posterior of a `Measured` slice.
 
     The stationary Gaussian prior and the noise level are fitted to the part of the data that is not held out; the held
@@ -49,9 +51,13 @@ def reconstruct(measured, draws=200, seed=0, sampler=None, steps=100, make_prior
     started = time.perf_counter()
     room_for(draws, measured)
     fit = fit_field(*measured.fitted, sigma=measured.sigma, seed=seed)
-    say(f"fitted the prior's spectrum and the noise in {len(fit.history)} iterations, noise factor {fit.noise.sigma:.4g}")
+    say(
+        f"fitted the prior's spectrum and the noise in {len(fit.history)} iterations, noise factor {fit.noise.sigma:.4g}"
+    )
     held = held_out(measured, fit, seed)
-    say(f"held-out data: chi-square {held.chi_square:.3f}, coverage of the 90 % interval {100 * held.coverage:.1f} %")
+    say(
+        f"held-out data: chi-square {held.chi_square:.3f}, coverage of the 90 % interval {100 * held.coverage:.1f} %"
+    )
     fitted = Problem(fit.prior, measured.A, fit.noise, measured.y, name=measured.kind)
     others = {}
     for method in classical:
@@ -164,13 +170,19 @@ def warnings(checks, history, draws):
             f"the error bars are {side} by about {factor:.2f} times for such data."
         )
     if abs(checks["held_out_coverage_90"] - 0.9) > 0.03 + 3 * (0.09 / checks["held_out_numbers"]) ** 0.5:
-        found.append(f"The 90 % intervals hold {100 * checks['held_out_coverage_90']:.1f} % of the held-out data.")
+        found.append(
+            f"The 90 % intervals hold {100 * checks['held_out_coverage_90']:.1f} % of the held-out data."
+        )
     if abs(checks["data_consistency"] - 1) > 0.1:
         found.append(
             f"The draws miss the data they were made from: mean square misfit {checks['data_consistency']:.3f} of the noise."
         )
     if history[-1]["change"] > 0.05:
-        found.append(f"The fit of the prior had not settled: its last step still changed by {history[-1]['change']:.2f}.")
+        found.append(
+            f"The fit of the prior had not settled: its last step still changed by {history[-1]['change']:.2f}."
+        )
     if draws < 200:
-        found.append(f"The error bars come from {draws} draws and are speckled by about {50 / draws**0.5:.0f} % or more; use 200.")
+        found.append(
+            f"The error bars come from {draws} draws and are speckled by about {50 / draws**0.5:.0f} % or more; use 200."
+        )
     return found

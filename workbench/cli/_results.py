@@ -24,7 +24,9 @@ class Partial:
 
     def __init__(self, folder, arguments, scan):
         self.folder, self.note = Path(folder), Path(folder) / "arguments.json"
-        self.text = json.dumps({**arguments, "data": digest(scan.data)}, indent=1, sort_keys=True, default=str)
+        self.text = json.dumps(
+            {**arguments, "data": digest(scan.data)}, indent=1, sort_keys=True, default=str
+        )
         if not self.note.exists():
             return
         try:
@@ -81,13 +83,27 @@ def write(targets, parts, unit, spacing, note, args):
     stack = {name: torch.stack([getattr(part, name) for part in parts]).cpu() for name in IMAGES}
     others = {name: torch.stack([part.others[name] for part in parts]).cpu() for name in parts[0].others}
     npz = targets.stem.with_name(targets.stem.name + ".npz")
-    save_npz(npz, **{k: v.numpy() for k, v in {**stack, **others}.items()}, spacing_mm=np.array(spacing), unit=np.array(unit))
+    save_npz(
+        npz,
+        **{k: v.numpy() for k, v in {**stack, **others}.items()},
+        spacing_mm=np.array(spacing),
+        unit=np.array(unit),
+    )
     written = [npz]
     if targets.out != npz:
         ending = targets.out.name[len(targets.stem.name) :]
-        volumes = dict(mean=torch.from_numpy(modulus(stack["mean"])), std=stack["std"], lower=stack["lower"], upper=stack["upper"])
+        volumes = dict(
+            mean=torch.from_numpy(modulus(stack["mean"])),
+            std=stack["std"],
+            lower=stack["lower"],
+            upper=stack["upper"],
+        )
         for name, volume in volumes.items():
-            path = targets.out if name == "mean" else targets.stem.with_name(f"{targets.stem.name}_{name}{ending}")
+            path = (
+                targets.out
+                if name == "mean"
+                else targets.stem.with_name(f"{targets.stem.name}_{name}{ending}")
+            )
             write_nifti(path, volume, spacing, units=unit)
             written.append(path)
     for part in parts:
@@ -101,7 +117,9 @@ def write(targets, parts, unit, spacing, note, args):
         scan_sha256=sha256(Path(args.scan).read_bytes()).hexdigest(),
         unit=unit,
         spacing_mm=spacing,
-        slices=[dict(checks=p.checks, settings=p.settings, notes=p.notes, warnings=p.warnings) for p in parts],
+        slices=[
+            dict(checks=p.checks, settings=p.settings, notes=p.notes, warnings=p.warnings) for p in parts
+        ],
     )
     replace_with(targets.run, lambda path: path.write_text(json.dumps(record, indent=1)))
     return [*written, targets.report, targets.run]

@@ -46,7 +46,9 @@ def g2(threads):
     from workbench.cli._flags import set_threads
 
     set_threads(threads or 1)
-    rows = _g2.rows(say=lambda row: print(f"  {row['name']}, {row['steps']} steps", file=sys.stderr, flush=True))
+    rows = _g2.rows(
+        say=lambda row: print(f"  {row['name']}, {row['steps']} steps", file=sys.stderr, flush=True)
+    )
     return rows, _g2.table, lambda found: f"# g2\n\n```\n{_g2.table(found['rows'])}\n```\n"
 
 

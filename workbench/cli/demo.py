@@ -18,14 +18,17 @@ def main(argv):
     args = parser.parse_args(argv)
     out = Path(args.out)
     out.mkdir(parents=True, exist_ok=True)
-    print("A real sagittal MR slice of a head (matplotlib's sample data) is given a smooth phase, measured by 8 simulated")
-    print("coils with every fourth phase encode and noise, and reconstructed. The prior sees only the measurement.\n")
+    print(
+        "A real sagittal MR slice of a head (matplotlib's sample data) is given a smooth phase, measured by 8 simulated"
+    )
+    print(
+        "coils with every fourth phase encode and noise, and reconstructed. The prior sees only the measurement.\n"
+    )
     return demo(out, args)
 
 
 def demo(out, args):
     """Simulate, reconstruct, compare, report."""
-    import torch
 
     import problems
     from problems._head import inside
@@ -41,10 +44,19 @@ def demo(out, args):
     started = time.perf_counter()
     truth_problem = problems.load("mri/brain-cartesian-4x", seed=args.seed, size=args.size)
     A, truth = truth_problem.A, truth_problem.truth
-    scan = KSpace(A.grid(truth_problem.y)[None], A.mask, maps=A.maps, notes=("Simulated from a real slice; coil maps known.",))
+    scan = KSpace(
+        A.grid(truth_problem.y)[None],
+        A.mask,
+        maps=A.maps,
+        notes=("Simulated from a real slice; coil maps known.",),
+    )
     measured = from_kspace(scan, 0, seed=args.seed)
     part, fit = _job.reconstruct(
-        measured, draws=args.n, seed=args.seed, classical=_yardsticks.KSPACE, say=lambda text: print(f"  {text}", flush=True)
+        measured,
+        draws=args.n,
+        seed=args.seed,
+        classical=_yardsticks.KSPACE,
+        say=lambda text: print(f"  {text}", flush=True),
     )
     head = inside(truth.abs())
     share = ((truth.abs() >= part.lower) & (truth.abs() <= part.upper))[head].double().mean().item()
@@ -65,12 +77,23 @@ def demo(out, args):
     part.checks["psnr_mean"] = rows[0][1]
     header = ["reconstruction", "PSNR (dB)", "relative error", "std / exact std", "seconds"]
     table = ("Against the truth, inside the head", header, rows)
-    page = report_html("Demo: a head in a quarter of the scan time", [part], measured.unit, ["Head, 8 coils, 4x"], [truth], [table])
+    page = report_html(
+        "Demo: a head in a quarter of the scan time",
+        [part],
+        measured.unit,
+        ["Head, 8 coils, 4x"],
+        [truth],
+        [table],
+    )
     replace_with(out / "report.html", lambda path: path.write_text(page, encoding="utf-8"))
     show(header, rows)
     print(f"\nThe 90 % intervals hold {100 * share:.1f} % of the true pixels inside the head, and")
-    print(f"{100 * part.checks['held_out_coverage_90']:.1f} % of the data that were held out (90 % expected of a model that is right).")
-    print("The intervals come from a stationary prior: they follow mask, coils and noise, not anatomy; edges may leave them.")
+    print(
+        f"{100 * part.checks['held_out_coverage_90']:.1f} % of the data that were held out (90 % expected of a model that is right)."
+    )
+    print(
+        "The intervals come from a stationary prior: they follow mask, coils and noise, not anatomy; edges may leave them."
+    )
     print(f"\nReport: {(out / 'report.html').resolve()}   ({time.perf_counter() - started:.0f} s)")
     return 0
 
@@ -102,7 +125,13 @@ def compare(part, samplers, truth, head):
     def row(name, image, spread=None, seconds=None):
         error = (image.abs() - truth)[head].double().square().mean().sqrt().item()
         size = truth[head].double().square().mean().sqrt().item()
-        return [name, -20 * torch.log10(torch.tensor(error)).item(), error / size, spread or "", seconds or ""]
+        return [
+            name,
+            -20 * torch.log10(torch.tensor(error)).item(),
+            error / size,
+            spread or "",
+            seconds or "",
+        ]
 
     exact = part.std[head].double().square().mean().sqrt().item()
     rows = [row("exact posterior mean", part.mean, 1.0, part.settings["seconds_of_draws"])]
@@ -115,8 +144,26 @@ def compare(part, samplers, truth, head):
 
 def show(header, rows):
     """A table in the terminal."""
-    cells = [header, *[[f"{v:.3g}" if isinstance(v, float) and abs(v) < 10 else f"{v:.1f}" if isinstance(v, float) else v for v in r] for r in rows]]
+    cells = [
+        header,
+        *[
+            [
+                f"{v:.3g}"
+                if isinstance(v, float) and abs(v) < 10
+                else f"{v:.1f}"
+                if isinstance(v, float)
+                else v
+                for v in r
+            ]
+            for r in rows
+        ],
+    ]
     widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
     print()
     for row in cells:
-        print("  " + "  ".join(c.ljust(w) if i == 0 else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True))))
+        print(
+            "  "
+            + "  ".join(
+                c.ljust(w) if i == 0 else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True))
+            )
+        )

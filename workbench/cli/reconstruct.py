@@ -16,15 +16,25 @@ ENDINGS = (".nii.gz", ".nii", ".npz")
 def flags(argv):
     """The parser of the flags that every reconstruction has."""
     parser = Parser("workbench reconstruct", description=__doc__, add_help=False)
-    parser.add_argument("scan", nargs="?", help="k-space (.npy, fastMRI HDF5) or a sinogram (.npy, HDF5, Data Exchange)")
-    parser.add_argument("--out", help="recon.nii.gz, recon.nii or recon.npz; an .npz is written beside a NIfTI")
+    parser.add_argument(
+        "scan", nargs="?", help="k-space (.npy, fastMRI HDF5) or a sinogram (.npy, HDF5, Data Exchange)"
+    )
+    parser.add_argument(
+        "--out", help="recon.nii.gz, recon.nii or recon.npz; an .npz is written beside a NIfTI"
+    )
     parser.add_argument("--report", help="the HTML report (beside --out)")
-    parser.add_argument("--operator", choices=("cartesian-mri", "parallel-beam"), help="what kind of scan (found from it)")
+    parser.add_argument(
+        "--operator", choices=("cartesian-mri", "parallel-beam"), help="what kind of scan (found from it)"
+    )
     parser.add_argument("--slices", metavar="A:B", help="slices A to B - 1, or one slice A (all)")
-    parser.add_argument("--spacing", metavar="Z,Y,X", help="voxel size in mm (from the header, else 1 with a warning)")
+    parser.add_argument(
+        "--spacing", metavar="Z,Y,X", help="voxel size in mm (from the header, else 1 with a warning)"
+    )
     parser.add_argument("-n", type=whole, default=200, help="posterior draws (200)")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--hold-out", type=float, default=0.05, help="share of the data held out for the checks (0.05)")
+    parser.add_argument(
+        "--hold-out", type=float, default=0.05, help="share of the data held out for the checks (0.05)"
+    )
     parser.add_argument("--threads", type=whole, help="CPU threads (the free cores)")
     parser.add_argument("--overwrite", action="store_true", help="replace finished outputs")
     parser.add_argument("--posterior-only", action="store_true", help="leave out the other reconstructions")
@@ -39,8 +49,14 @@ def flags(argv):
     ct.add_argument("--centre", type=float, help="detector column of the rotation axis (estimated)")
     ct.add_argument("--bin", type=whole, default=1, help="detector columns to average into one (1)")
     other = parser.add_argument_group("another prior")
-    other.add_argument("--prior", help="gaussian-field (fitted to the scan), or the folder of a diffusers UNet2DModel")
-    other.add_argument("--sampler", default=None, help="a name from `workbench list samplers` (exact-draws; with a network moment-matching)")
+    other.add_argument(
+        "--prior", help="gaussian-field (fitted to the scan), or the folder of a diffusers UNet2DModel"
+    )
+    other.add_argument(
+        "--sampler",
+        default=None,
+        help="a name from `workbench list samplers` (exact-draws; with a network moment-matching)",
+    )
     other.add_argument("--steps", type=whole, default=100, help="of the sampler (100)")
     return parser, parser.parse_known_args(argv)[0]
 
@@ -104,7 +120,9 @@ def writable(flag, folder):
     try:
         tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
-        raise BadInput(f"{flag}: the folder {folder} cannot be written ({error.strerror}); give another") from None
+        raise BadInput(
+            f"{flag}: the folder {folder} cannot be written ({error.strerror}); give another"
+        ) from None
 
 
 def reconstruct(args, kind, targets):
@@ -117,7 +135,9 @@ def reconstruct(args, kind, targets):
     set_threads(args.threads)
     scan, measure, methods = read(args)
     spacing, note = voxel_size(args, scan)
-    store = _results.Partial(targets.partial, {**{k: v for k, v in vars(args).items() if k != "overwrite"}, **versions()}, scan)
+    store = _results.Partial(
+        targets.partial, {**{k: v for k, v in vars(args).items() if k != "overwrite"}, **versions()}, scan
+    )
     parts, unit = [], None
     for i in range(len(scan.data)):
         measured = measure(scan, i, share=args.hold_out, seed=args.seed)
@@ -162,10 +182,14 @@ def read(args):
         refuse_flags(args, "k-space", angles=None, detector_spacing=None, centre=None, bin=1)
         scan = read_kspace(args.scan, args.slices, args.mask, args.maps, args.noise)
         if scan.data.ndim != 4:
-            raise BadInput(f"scan: {args.scan} has {scan.data.ndim - 2} spatial axes; reconstruct takes 2-D slices")
+            raise BadInput(
+                f"scan: {args.scan} has {scan.data.ndim - 2} spatial axes; reconstruct takes 2-D slices"
+            )
         return scan, from_kspace, _yardsticks.KSPACE
     refuse_flags(args, "a sinogram", mask=None, maps=None, noise=None)
-    scan = read_sinogram(args.scan, args.angles, args.detector_spacing, args.centre, as_slice(args.slices), args.bin)
+    scan = read_sinogram(
+        args.scan, args.angles, args.detector_spacing, args.centre, as_slice(args.slices), args.bin
+    )
     return scan, from_sinogram, _yardsticks.SINOGRAM
 
 
@@ -173,7 +197,9 @@ def refuse_flags(args, what, **defaults):
     """Raise BadInput for a flag of the other kind of scan."""
     for name, default in defaults.items():
         if getattr(args, name) != default:
-            raise BadInput(f"--{name.replace('_', '-')} does not go with {what}; leave it out, or set --operator")
+            raise BadInput(
+                f"--{name.replace('_', '-')} does not go with {what}; leave it out, or set --operator"
+            )
 
 
 def kind_of(path):
@@ -195,7 +221,9 @@ def kind_of(path):
     except FileNotFoundError:
         raise BadInput(f"scan: {path} does not exist; check the path") from None
     except (ValueError, OSError) as error:
-        raise BadInput(f"scan: {path} cannot be read ({error}); it may be truncated or hold pickled objects") from None
+        raise BadInput(
+            f"scan: {path} cannot be read ({error}); it may be truncated or hold pickled objects"
+        ) from None
     raise BadInput(f"scan: {path} is neither .npy nor HDF5; convert it, for example with numpy.save")
 
 
@@ -236,7 +264,9 @@ def prior_maker(args, measured):
     if args.prior in (None, "gaussian-field"):
         return None
     if not Path(args.prior).is_dir():
-        raise BadInput(f"--prior {args.prior} is not a folder of a diffusers UNet2DModel; give one, or gaussian-field")
+        raise BadInput(
+            f"--prior {args.prior} is not a folder of a diffusers UNet2DModel; give one, or gaussian-field"
+        )
     from workbench.priors.network import from_diffusers
 
     def make(scale):
@@ -253,7 +283,9 @@ def voxel_size(args, scan):
         except ValueError:
             spacing = ()
         if len(spacing) != 3 or not all(0 < v < float("inf") for v in spacing):
-            raise BadInput(f"--spacing {args.spacing} should be three positive lengths in mm, Z,Y,X, such as 5,1,1")
+            raise BadInput(
+                f"--spacing {args.spacing} should be three positive lengths in mm, Z,Y,X, such as 5,1,1"
+            )
         return spacing, None
     if getattr(scan, "known_spacing", False):
         return (1.0, scan.spacing, scan.spacing), "The slice distance is not known: 1 mm was written."

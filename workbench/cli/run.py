@@ -26,7 +26,9 @@ def first_pass(argv):
     parser.add_argument("--threads", type=whole, help="CPU threads (the free cores)")
     parser.add_argument("--out", help="the run folder to write; OUT.partial/ while it runs")
     parser.add_argument("--overwrite", action="store_true", help="replace a finished OUT")
-    parser.add_argument("--from", dest="again", metavar="RUN.JSON", help="repeat the run that wrote this file")
+    parser.add_argument(
+        "--from", dest="again", metavar="RUN.JSON", help="repeat the run that wrote this file"
+    )
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     return parser, parser.parse_known_args(argv)[0]
@@ -70,7 +72,9 @@ def repeated(path):
     try:
         words = shlex.split(json.loads(Path(path).read_text())["provenance"]["arguments"])
     except (ValueError, KeyError, TypeError) as error:
-        raise BadInput(f"--from {path} is not the run.json of a run ({error}); give one that `workbench run` wrote") from None
+        raise BadInput(
+            f"--from {path} is not the run.json of a run ({error}); give one that `workbench run` wrote"
+        ) from None
     return words
 
 
@@ -79,9 +83,13 @@ def build(kind, guide, args):
     values = given(args, "sampler")
     if guide is not None:
         if "guidance" not in {f.name for f in fields(kind)}:
-            raise BadInput(f"--guidance {args.guidance} needs a stepper such as ddpm or heun, not {args.sampler}")
+            raise BadInput(
+                f"--guidance {args.guidance} needs a stepper such as ddpm or heun, not {args.sampler}"
+            )
         if not hasattr(guide, "bind"):
-            raise BadInput(f"--guidance {args.guidance} is a sampler of its own; use --sampler {args.guidance}")
+            raise BadInput(
+                f"--guidance {args.guidance} is a sampler of its own; use --sampler {args.guidance}"
+            )
         values["guidance"] = guide(**given(args, "guidance"))
     return kind(**values)
 
@@ -172,5 +180,7 @@ def summarise(problem, post):
         if evidence is not None:
             summary["exact_log_evidence"] = evidence
     if problem.truth is not None:
-        summary["mean_minus_truth_rms"] = (mean - problem.truth.to(mean.device)).abs().square().mean().sqrt().item()
+        summary["mean_minus_truth_rms"] = (
+            (mean - problem.truth.to(mean.device)).abs().square().mean().sqrt().item()
+        )
     return summary

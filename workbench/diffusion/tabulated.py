@@ -22,7 +22,11 @@ class Tabulated(Process):
 
     def __post_init__(self):
         table = torch.tensor(self.abar, dtype=torch.float64)
-        if table.ndim != 1 or len(table) < 2 or not (0 < table[-1] and table[0] < 1 and (table.diff() < 0).all()):
+        if (
+            table.ndim != 1
+            or len(table) < 2
+            or not (0 < table[-1] and table[0] < 1 and (table.diff() < 0).all())
+        ):
             raise BadInput("Tabulated: abar should decrease strictly inside (0, 1)")
         object.__setattr__(self, "log_kappa", 0.5 * torch.log((1 - table) / table))
 
@@ -65,7 +69,7 @@ class Tabulated(Process):
         return torch.where(t < 1, 1 / t, self.log_kappa[i + 1] - self.log_kappa[i])
 
     def f(self, t):
-        return -self.sigma(t) ** 2 * self._slope(t)
+        return -(self.sigma(t) ** 2) * self._slope(t)
 
     def g2(self, t):
         return 2 * self.sigma(t) ** 2 * self._slope(t)

@@ -38,7 +38,9 @@ class Gaussian(Noise):
     def __post_init__(self):
         sigma = torch.as_tensor(self.sigma)
         if sigma.is_complex() or not (torch.isfinite(sigma).all() and (sigma > 0).all()):
-            raise BadInput(f"noise.Gaussian: sigma = {self.sigma} should be positive; for almost no noise use a small number")
+            raise BadInput(
+                f"noise.Gaussian: sigma = {self.sigma} should be positive; for almost no noise use a small number"
+            )
 
     @classmethod
     def example(cls, rng):
@@ -48,14 +50,22 @@ class Gaussian(Noise):
         return clean + self._as(clean) * standard_normal(clean, rng)
 
     def _as(self, like):
-        sigma = self.sigma if isinstance(self.sigma, Tensor) else torch.tensor(self.sigma, dtype=torch.float64)
+        sigma = (
+            self.sigma if isinstance(self.sigma, Tensor) else torch.tensor(self.sigma, dtype=torch.float64)
+        )
         return sigma.to(like.device, like.dtype.to_real())
 
     def log_likelihood(self, y, clean):
         """-||y - clean||^2 / (2 sigma^2) - (c / 2) sum log(2 pi sigma^2), with c = 2 real components if complex."""
         components = 2 if y.is_complex() else 1
-        log_det = 2 * components * torch.log(torch.as_tensor(self.sigma, dtype=torch.float64)).expand(y.shape).sum().item()
-        return normalisation(components * y.numel(), log_det) - 0.5 * squared_norm((y - clean) / self._as(y), y.ndim)
+        log_det = (
+            2
+            * components
+            * torch.log(torch.as_tensor(self.sigma, dtype=torch.float64)).expand(y.shape).sum().item()
+        )
+        return normalisation(components * y.numel(), log_det) - 0.5 * squared_norm(
+            (y - clean) / self._as(y), y.ndim
+        )
 
     def cov(self, v):
         """Cov[y | clean] v = sigma^2 v."""
@@ -85,9 +95,13 @@ class CorrelatedGaussian(Noise):
     def __post_init__(self):
         C = self.covariance
         if C.ndim != 2 or C.shape[0] != C.shape[1] or not torch.allclose(C, C.mH, rtol=1e-4, atol=0):
-            raise BadInput(f"noise.CorrelatedGaussian: covariance {tuple(C.shape)} should be square and Hermitian")
+            raise BadInput(
+                f"noise.CorrelatedGaussian: covariance {tuple(C.shape)} should be square and Hermitian"
+            )
         if torch.linalg.cholesky_ex(C).info.item():
-            raise BadInput("noise.CorrelatedGaussian: covariance is not positive definite; add a small multiple of I")
+            raise BadInput(
+                "noise.CorrelatedGaussian: covariance is not positive definite; add a small multiple of I"
+            )
 
     @classmethod
     def example(cls, rng, dtype=torch.complex128):
@@ -104,7 +118,9 @@ class CorrelatedGaussian(Noise):
 
     def _mix(self, matrix, v):
         if matrix.is_complex() and not v.is_complex():
-            raise BadInput("noise.CorrelatedGaussian: covariance is complex but y is real; give covariance.real")
+            raise BadInput(
+                "noise.CorrelatedGaussian: covariance is complex but y is real; give covariance.real"
+            )
         mixed = torch.tensordot(matrix.to(v.device, v.dtype), v, dims=([1], [v.ndim + self.axis]))
         return torch.movedim(mixed, 0, self.axis)
 

@@ -44,7 +44,9 @@ class Poisson(Noise):
 
         rate = self.mean(clean)
         if (rate < 0).any():
-            raise BadInput(f"noise.Poisson: the rate is {rate.min().item():g} somewhere; it should not be negative")
+            raise BadInput(
+                f"noise.Poisson: the rate is {rate.min().item():g} somewhere; it should not be negative"
+            )
         uniform = rng.uniform(1, *clean.shape)[0]
         counts = poisson.ppf(uniform.numpy(), rate.double().cpu().numpy())
         return torch.as_tensor(counts).clamp_min(0).to(clean.device, clean.dtype)
@@ -60,7 +62,9 @@ class Poisson(Noise):
         return Gaussian(y.clamp_min(1).sqrt() / _beside(y, self.gain))
 
     def whiten(self, A, y):
-        raise BadInput("noise.Poisson cannot be whitened exactly; use noise.gaussian(y) with (y - background) / gain")
+        raise BadInput(
+            "noise.Poisson cannot be whitened exactly; use noise.gaussian(y) with (y - background) / gain"
+        )
 
 
 def _beside(like, value):

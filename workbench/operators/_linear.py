@@ -105,7 +105,12 @@ class Linear(Operator):
 
         def flat(function, shape, dtype):
             def call(v):
-                return function(torch.as_tensor(v).to(dtype).reshape(shape).to(self.device)).cpu().numpy().ravel()
+                return (
+                    function(torch.as_tensor(v).to(dtype).reshape(shape).to(self.device))
+                    .cpu()
+                    .numpy()
+                    .ravel()
+                )
 
             return call
 
@@ -204,9 +209,13 @@ class Scaled(Alike, Linear):
     def __post_init__(self):
         c = torch.as_tensor(self.scale)
         if c.numel() != 1:
-            raise BadInput(f"c * A: c has shape {tuple(c.shape)}, it should be one number; use Dense or Mask for weights")
+            raise BadInput(
+                f"c * A: c has shape {tuple(c.shape)}, it should be one number; use Dense or Mask for weights"
+            )
         if c.is_complex() and not (self.A.in_dtype.is_complex and self.A.out_dtype.is_complex):
-            raise BadInput(f"c * A: c = {self.scale} is complex, but {type(self.A).__name__} has a real side; use a real c")
+            raise BadInput(
+                f"c * A: c = {self.scale} is complex, but {type(self.A).__name__} has a real side; use a real c"
+            )
 
     def forward(self, x):
         return self.scale * self.A.forward(x)

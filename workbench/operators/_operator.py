@@ -11,7 +11,9 @@ from workbench._errors import BadInput
 def checked(x, shape, dtype, who):
     """`x`, if its last axes are `shape` and its dtype is `dtype`; otherwise a BadInput that says how to mend it."""
     if not isinstance(x, Tensor):
-        raise BadInput(f"{who}: x is a {type(x).__name__}, it should be a torch tensor; use torch.as_tensor(x)")
+        raise BadInput(
+            f"{who}: x is a {type(x).__name__}, it should be a torch tensor; use torch.as_tensor(x)"
+        )
     got, want = tuple(x.shape[x.ndim - len(shape) :]) if x.ndim >= len(shape) else None, tuple(shape)
     if got != want:
         raise BadInput(
@@ -19,7 +21,9 @@ def checked(x, shape, dtype, who):
             f"reshape x, or build the operator for that shape"
         )
     if x.dtype != dtype:
-        raise BadInput(f"{who}: x is {x.dtype}, it should be {dtype}; convert x with x.to({dtype}), or use A.to(...)")
+        raise BadInput(
+            f"{who}: x is {x.dtype}, it should be {dtype}; convert x with x.to({dtype}), or use A.to(...)"
+        )
     return x
 
 
@@ -124,4 +128,3 @@ def fits(A, B):
             f"A @ B: A = {type(A).__name__} takes {tuple(A.in_shape)} {A.in_dtype}, but B = {type(B).__name__} gives "
             f"{tuple(B.out_shape)} {B.out_dtype}; put an operator between them that maps one to the other"
         )
-

@@ -28,7 +28,9 @@ class CircularBlur(Linear):
 
     def __post_init__(self):
         if not isinstance(self.kernel, Tensor) or self.kernel.ndim == 0:
-            raise BadInput("CircularBlur: kernel should be a tensor of the signal's shape, its centre at index 0")
+            raise BadInput(
+                "CircularBlur: kernel should be a tensor of the signal's shape, its centre at index 0"
+            )
 
     in_shape = out_shape = property(lambda self: tuple(self.kernel.shape))
     in_dtype = out_dtype = property(lambda self: self.kernel.dtype)
@@ -72,7 +74,9 @@ class CircularBlur(Linear):
         rho = ridge(rho, b, self.kernel.ndim)
         power = self.transfer.abs() ** 2
         if (rho == 0).any() and power.min() <= power.max() * torch.finfo(power.dtype).eps ** 2:
-            raise BadInput("solve: rho = 0 and the kernel removes some frequencies, so there is no inverse; use rho > 0")
+            raise BadInput(
+                "solve: rho = 0 and the kernel removes some frequencies, so there is no inverse; use rho > 0"
+            )
         return self._filter(1 / (power + rho), b)
 
     def svd(self):

@@ -27,9 +27,13 @@ class Dense(Linear):
 
     def __post_init__(self):
         if not isinstance(self.matrix, Tensor) or self.matrix.ndim != 2:
-            raise BadInput(f"Dense: matrix has shape {tuple(getattr(self.matrix, 'shape', ()))}, it should be (m, d)")
+            raise BadInput(
+                f"Dense: matrix has shape {tuple(getattr(self.matrix, 'shape', ()))}, it should be (m, d)"
+            )
         if self.shape and prod(self.shape) != self.matrix.shape[1]:
-            raise BadInput(f"Dense: shape = {self.shape} has {prod(self.shape)} entries, the matrix has {self.matrix.shape[1]} columns")
+            raise BadInput(
+                f"Dense: shape = {self.shape} has {prod(self.shape)} entries, the matrix has {self.matrix.shape[1]} columns"
+            )
 
     in_shape = property(lambda self: tuple(self.shape) or (self.matrix.shape[1],))
     out_shape = property(lambda self: (self.matrix.shape[0],))

@@ -24,7 +24,9 @@ class Mask(Linear):
 
     def __post_init__(self):
         if not isinstance(self.mask, Tensor) or self.mask.dtype != torch.bool:
-            raise BadInput(f"Mask: mask is {getattr(self.mask, 'dtype', type(self.mask).__name__)}, it should be a bool tensor; use mask > 0")
+            raise BadInput(
+                f"Mask: mask is {getattr(self.mask, 'dtype', type(self.mask).__name__)}, it should be a bool tensor; use mask > 0"
+            )
         if not self.mask.any():
             raise BadInput("Mask: mask has no True entry, so nothing is measured; keep at least one")
 

@@ -21,7 +21,9 @@ class Reshape(Linear):
 
     def __post_init__(self):
         if prod(self.in_shape) != prod(self.out_shape):
-            raise BadInput(f"Reshape: {self.in_shape} and {self.out_shape} should hold the same number of entries")
+            raise BadInput(
+                f"Reshape: {self.in_shape} and {self.out_shape} should hold the same number of entries"
+            )
 
     in_dtype = out_dtype = property(lambda self: self.dtype)
 

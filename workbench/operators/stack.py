@@ -21,12 +21,16 @@ class Stack(Linear):
     operators: tuple
 
     def __init__(self, *operators):
-        if len(operators) == 1 and isinstance(operators[0], tuple):  # dataclasses.replace gives the field itself
+        if len(operators) == 1 and isinstance(
+            operators[0], tuple
+        ):  # dataclasses.replace gives the field itself
             operators = operators[0]
         object.__setattr__(self, "operators", operators)
         kinds = {(tuple(A.in_shape), A.in_dtype, A.out_dtype) for A in operators}
         if len(kinds) != 1:
-            raise BadInput(f"Stack: the operators take and give {sorted(map(str, kinds))}; signals and dtypes should agree")
+            raise BadInput(
+                f"Stack: the operators take and give {sorted(map(str, kinds))}; signals and dtypes should agree"
+            )
 
     @classmethod
     def example(cls, rng, dtype=torch.float64):

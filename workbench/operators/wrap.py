@@ -1,7 +1,7 @@
 """Operators from elsewhere: any function, scipy's linear operators and matrices, sigpy's linops."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Callable
 
 import numpy as np
 import torch

@@ -80,4 +80,6 @@ class _Under(Prior):
             raise AttributeError(name)
         if name in ("sample", "mean", "log_evidence"):  # these know nothing of time
             return getattr(self.prior, name)
-        raise BadInput(f"{type(self.prior).__name__}.under(...) has no {name!r}; use the prior itself: `prior.{name}`")
+        raise BadInput(
+            f"{type(self.prior).__name__}.under(...) has no {name!r}; use the prior itself: `prior.{name}`"
+        )

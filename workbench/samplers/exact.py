@@ -41,4 +41,6 @@ class ExactDraws(Sampler):
         return prior.grid(1)
 
     def step(self, problem, state, t, s, rng):
-        return State(exact_law(problem).sample(len(state.x), rng.seed, stream=f"{rng.stream}/exact", first=rng.first))
+        return State(
+            exact_law(problem).sample(len(state.x), rng.seed, stream=f"{rng.stream}/exact", first=rng.first)
+        )

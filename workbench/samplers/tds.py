@@ -68,12 +68,12 @@ def twist(problem, x, t):
     """E[x0 | x_t = x], the moment-matched E[x0 | x_t, y], and psi = log N(y; A xhat, Sigma_y + A Sigma A^H)."""
     y, reals = problem.y, problem.y.numel() * (2 if problem.y.is_complex() else 1)
     if reals > ROWS_LIMIT:
-        raise BadInput(f"TDS: y has {reals} real numbers, more than {ROWS_LIMIT}; use DDPM(guidance=MomentMatching())")
+        raise BadInput(
+            f"TDS: y has {reals} real numbers, more than {ROWS_LIMIT}; use DDPM(guidance=MomentMatching())"
+        )
     x0, covariance = problem.prior.tweedie(x, t)
     A = problem.A.linearize(x0)
-    columns = [
-        as_reals(problem.noise.cov(e) + A(covariance(A.H(e)))) for e in unit_vectors(y, len(x))
-    ]
+    columns = [as_reals(problem.noise.cov(e) + A(covariance(A.H(e)))) for e in unit_vectors(y, len(x))]
     V = torch.stack(columns, dim=-1).double()
     L = torch.linalg.cholesky(0.5 * (V + V.mT))
     r = as_reals(y - problem.A(x0)).double()[..., None]

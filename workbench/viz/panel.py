@@ -88,7 +88,12 @@ def posterior_html(post):
     warning = post.provenance.get("warning")
     head = f"<p>{escape(note)}</p>" + (f"<p><b>{escape(warning)}</b></p>" if warning else "")
     if post.show().samples.ndim >= 3:
-        return head + f'<img alt="posterior mean, standard deviation and samples" src="{embedded(row(posterior_pictures(post)))}">'
+        return (
+            head
+            + f'<img alt="posterior mean, standard deviation and samples" src="{embedded(row(posterior_pictures(post)))}">'
+        )
     rows = zip(post.mean().flatten().tolist(), post.std().flatten().tolist(), strict=True)
-    cells = "".join(f"<tr><td>{i}</td><td>{m:.4g}</td><td>{s:.4g}</td></tr>" for i, (m, s) in enumerate(list(rows)[:20]))
+    cells = "".join(
+        f"<tr><td>{i}</td><td>{m:.4g}</td><td>{s:.4g}</td></tr>" for i, (m, s) in enumerate(list(rows)[:20])
+    )
     return head + f"<table><tr><th>entry</th><th>mean</th><th>std</th></tr>{cells}</table>"

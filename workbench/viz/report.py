@@ -15,7 +15,10 @@ NAMES = dict(
     measurements=("Real numbers measured", ""),
     noise_factor=("Fitted noise level, in units of the first estimate", ""),
     psnr_mean=("PSNR of the posterior mean inside the head (dB)", ""),
-    coverage_90=("Truth inside the 90 % interval of the modulus, inside the head", "0.90 if the prior were right"),
+    coverage_90=(
+        "Truth inside the 90 % interval of the modulus, inside the head",
+        "0.90 if the prior were right",
+    ),
 )
 
 
@@ -38,7 +41,15 @@ def pictures(part, unit, truth=None):
     spread = "standard deviation" + (" of the modulus" if part.mean.is_complex() else "")
     first = [
         dict(picture=mean, title="posterior mean", **common),
-        dict(picture=std, title=spread, unit=unit, cmap="magma", low=0.0, high=quantile(std, hidden, 0.995), hidden=hidden),
+        dict(
+            picture=std,
+            title=spread,
+            unit=unit,
+            cmap="magma",
+            low=0.0,
+            high=quantile(std, hidden, 0.995),
+            hidden=hidden,
+        ),
         dict(picture=part.lower.cpu(), title="5 % quantile", **common),
         dict(picture=part.upper.cpu(), title="95 % quantile", **common),
     ]
@@ -49,7 +60,15 @@ def pictures(part, unit, truth=None):
         error = modulus(part.mean) - modulus(truth)
         size = quantile(np.abs(error), hidden, 0.995)
         second.append(
-            dict(picture=error, title="posterior mean - truth", unit=unit, cmap="RdBu_r", low=-size, high=size, hidden=hidden)
+            dict(
+                picture=error,
+                title="posterior mean - truth",
+                unit=unit,
+                cmap="RdBu_r",
+                low=-size,
+                high=size,
+                hidden=hidden,
+            )
         )
     return first, second
 
@@ -65,7 +84,11 @@ def fit_figure(part):
     figure = Figure(figsize=(10, 3), layout="constrained")
     left, right = figure.subplots(1, 2)
     left.loglog(r[order].clamp_min(1e-4), P.flatten()[order])
-    left.set(xlabel="spatial frequency (cycles / pixel)", ylabel="variance of a frequency", title="fitted prior spectrum")
+    left.set(
+        xlabel="spatial frequency (cycles / pixel)",
+        ylabel="variance of a frequency",
+        title="fitted prior spectrum",
+    )
     steps = range(1, len(part.history) + 1)
     right.semilogy(steps, [h["change"] for h in part.history], label="largest relative change")
     right.semilogy(steps, [h["sigma"] for h in part.history], label="noise factor")
