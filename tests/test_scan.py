@@ -19,6 +19,7 @@ from workbench.noise.gaussian import CorrelatedGaussian, Gaussian
 from workbench.operators.cartesian_mri import CartesianMRI
 from workbench.operators.coils import simulate_coils
 from workbench.operators.radon import ParallelBeam
+from workbench.samplers._sampler import Sampler
 
 SHAPE, COILS = (36, 32), 4
 PRIOR = GaussianField(power_law(SHAPE, 1.3), dtype=torch.complex64)
@@ -267,6 +268,28 @@ def test_the_main_job_fits_a_model_that_passes(measured):
         abs(part.checks["held_out_chi_square"] - 1) < 0.2 and abs(part.checks["data_consistency"] - 1) < 0.05
     )
     assert len(part.warnings) == 1 and "20 draws" in part.warnings[0]
+
+
+class OneWins(Sampler):
+    """Draws of the prior, and one exact draw that has all the weight."""
+
+    def grid(self, prior, steps):
+        return prior.grid(1)
+
+    def step(self, problem, state, t, s, rng):
+        x = torch.cat([PRIOR.sample(len(state.x) - 1, 1), problem.exact.sample(1, 1)])
+        weight = torch.full((len(x),), -torch.inf, dtype=torch.float64)
+        weight[-1] = 0
+        return self.State(x, weight)
+
+    def init(self, problem, n, t, rng):
+        return self.State(PRIOR.sample(n, 0), torch.zeros(n, dtype=torch.float64))
+
+
+def test_weighted_draws_count_by_their_weights(measured):
+    part, _ = _job.reconstruct(measured[0], draws=10, sampler=OneWins(), say=lambda text: None)
+    assert abs(part.checks["data_consistency"] - 1) < 0.15 and "come from 1 draws" in part.warnings[-1]
+    assert all(torch.equal(x, part.mean) for x in part.draws)
 
 
 def test_warnings_in_words():

@@ -68,12 +68,13 @@ def reconstruct(
     post = sample(problem, sampler, n=draws, steps=steps, seed=seed)
     say(f"{draws} posterior draws in {post.cost.seconds:.1f} s")
     exact = isinstance(sampler, ExactDraws)
+    even = post.samples if post.log_weights is None else post.resampled(draws, seed).samples
     shown = post.map(torch.abs) if post.samples.is_complex() else post
     checks = dict(
         held_out_chi_square=held.chi_square,
         held_out_coverage_90=held.coverage,
         held_out_numbers=held.count,
-        data_consistency=consistency(measured, post.samples, fit.noise.sigma),
+        data_consistency=consistency(measured, even, fit.noise.sigma),
         measurements=reals(measured.y),
         noise_factor=float(fit.noise.sigma),
     )
@@ -97,7 +98,7 @@ def reconstruct(
         shown.std(),
         shown.quantile(0.05),
         shown.quantile(0.95),
-        post.samples[:8],
+        even[:8],
         measured.support,
         fit.prior.spectrum,
         others,
@@ -105,7 +106,7 @@ def reconstruct(
         settings,
         fit.history,
         notes=[*meaning(exact), *measured.notes],
-        warnings=warnings(checks, fit.history, draws),
+        warnings=warnings(checks, fit.history, round(post.ess)),
     ), fit
 
 
