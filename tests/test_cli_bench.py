@@ -188,7 +188,7 @@ def test_each_number_of_threads_has_a_process(quick, capsys, monkeypatch):
         return subprocess.CompletedProcess(words, status, stdout=capsys.readouterr().out)
 
     monkeypatch.setattr(subprocess, "run", in_this_one)
-    monkeypatch.setattr(bench, "machine", dict)
+    monkeypatch.setattr(bench, "machine", lambda: dict(load=0.0))
     monkeypatch.setattr(bench, "thread_counts", lambda: [1, 3])
     monkeypatch.setattr(torch, "set_num_threads", lambda n: None)
     rows = json.loads(run(capsys, "--json")[1])["rows"]
@@ -198,6 +198,15 @@ def test_each_number_of_threads_has_a_process(quick, capsys, monkeypatch):
         ("quick", 3),
         ("late", 3),
     ]
+
+
+@pytest.mark.parametrize("load, warned", [(0.1, False), (1.7, True), (None, False)])
+def test_a_busy_machine_is_said(capsys, monkeypatch, load, warned):
+    monkeypatch.setattr(bench, "load", lambda: load)
+    monkeypatch.setattr(bench, "thread_counts", list)
+    status, out, err = run(capsys, "--json")
+    assert status == 0 and json.loads(out)["machine"]["load"] == load
+    assert ("1.7 cores busy" in err) is warned
 
 
 def test_bad_words(capsys, tmp_path):

@@ -12,6 +12,7 @@ from workbench.cli._flags import whole
 
 SUITES = ("speed", "g2")
 POOLS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
+BUSY = 0.5  # load average from which the machine is not quiet
 HEADER = ("what", "threads", "ours, ms", "(least)", "against", "ms", "(least)", "ratio", "goal", "met")
 
 
@@ -27,8 +28,9 @@ def main(argv):
     if args.suite not in SUITES:
         raise unknown("suite", args.suite, [*SUITES], "`workbench bench --help`")
     targets = files(args.out, args.suite, args.overwrite)
+    about = machine()
     rows, text, page = (g2 if args.suite == "g2" else speeds)(args.threads)
-    found = dict(suite=args.suite, machine=machine(), rows=rows)
+    found = dict(suite=args.suite, machine=about, rows=rows)
     write(targets, dict(json=json.dumps(found, indent=1) + "\n", md=page(found)))
     print(json.dumps(found, indent=1) if args.json else text(rows))
     return int(not all(row.get("within", True) for row in rows))
@@ -36,8 +38,24 @@ def main(argv):
 
 def speeds(threads):
     """The rows of `speed`, with `threads` threads, or with 1 and all in processes of their own; how they are shown."""
+    if not threads:
+        say_busy(load())
     rows = speed(threads) if threads else [row for n in thread_counts() for row in in_a_process(n)]
     return rows, plain, markdown
+
+
+def say_busy(busy):
+    """A warning where other processes run: a pool of threads waits for its slowest."""
+    if (busy or 0) > BUSY:
+        print(
+            f"  others keep {busy:.1f} cores busy: the times of several threads mean little now",
+            file=sys.stderr,
+        )
+
+
+def load():
+    """How many cores were busy in the last minute, None where the system does not say."""
+    return os.getloadavg()[0] if hasattr(os, "getloadavg") else None
 
 
 def g2(threads):
@@ -104,7 +122,7 @@ def speed(threads):
 
 
 def machine():
-    """What the numbers depend on: processor, cores, load, versions."""
+    """What the numbers depend on: processor, cores, load at the start, versions."""
     import platform
     from importlib.metadata import PackageNotFoundError, version
 
@@ -115,10 +133,9 @@ def machine():
             return None
 
     packages = ("torch", "numpy", "sigpy", "scikit-image")
-    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
-    return dict(processor=processor(), cores=os.cpu_count(), load=load, python=platform.python_version()) | {
-        name: of(name) for name in packages
-    }
+    return dict(
+        processor=processor(), cores=os.cpu_count(), load=load(), python=platform.python_version()
+    ) | {name: of(name) for name in packages}
 
 
 def processor():
