@@ -1,4 +1,4 @@
-"""Multi-coil MRI of a real head slice: 8 simulated coils, every fourth phase encode, complex noise."""
+"""Multi-coil MRI of a real head slice: 8 simulated coils, a quarter of the phase encodes, complex noise."""
 
 import torch
 

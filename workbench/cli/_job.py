@@ -52,23 +52,22 @@ def reconstruct(
     room_for(draws, measured)
     fit = fit_field(*measured.fitted, sigma=measured.sigma, seed=seed)
     say(
-        f"fitted the prior's spectrum and the noise in {len(fit.history)} iterations, noise factor {fit.noise.sigma:.4g}"
-    )
-    held = held_out(measured, fit, seed)
-    say(
-        f"held-out data: chi-square {held.chi_square:.3f}, coverage of the 90 % interval {100 * held.coverage:.1f} %"
+        f"fitted the prior's spectrum and the noise in {len(fit.history)} iterations, factor {fit.noise.sigma:.4g}"
     )
     fitted = Problem(fit.prior, measured.A, fit.noise, measured.y, name=measured.kind)
+    problem = fitted if make_prior is None else replace(fitted, prior=make_prior(typical_scale(fitted)))
+    sampler = sampler or ExactDraws()
+    held = held_out(measured, problem, sampler, steps, seed)
+    say(
+        f"held-out data: chi-square {held.chi_square:.3f}, {100 * held.coverage:.1f} % inside the 90 % interval"
+    )
     others = {}
     for method in classical:
         others[method.name] = method.reconstruct(fitted, measured)
         say(f"{method.name} done")
-    problem = fitted if make_prior is None else replace(fitted, prior=make_prior(typical_scale(fitted)))
-    sampler = sampler or ExactDraws()
     post = sample(problem, sampler, n=draws, steps=steps, seed=seed)
     say(f"{draws} posterior draws in {post.cost.seconds:.1f} s")
-    exact = isinstance(sampler, ExactDraws)
-    even = post.samples if post.log_weights is None else post.resampled(draws, seed).samples
+    exact, even = isinstance(sampler, ExactDraws), evenly(post, seed)
     shown = post.map(torch.abs) if post.samples.is_complex() else post
     checks = dict(
         held_out_chi_square=held.chi_square,
@@ -77,21 +76,6 @@ def reconstruct(
         data_consistency=consistency(measured, even, fit.noise.sigma),
         measurements=reals(measured.y),
         noise_factor=float(fit.noise.sigma),
-    )
-    settings = dict(
-        sampler=post.provenance["sampler"],
-        prior=repr(problem.prior),
-        draws=draws,
-        seed=seed,
-        em_iterations=len(fit.history),
-        em_last_change=fit.history[-1]["change"],
-        threads=torch.get_num_threads(),
-        seconds_in_all=time.perf_counter() - started,
-        seconds_of_draws=post.cost.seconds,
-        denoiser_calls=post.cost.denoiser,
-        jacobian_products=post.cost.vjp,
-        **{f"version_of_{k}": v for k, v in post.provenance["versions"].items()},
-        data_sha256=post.provenance["data_sha256"],
     )
     return Slice(
         problem.exact.mean() if exact else post.mean(),
@@ -103,11 +87,35 @@ def reconstruct(
         fit.prior.spectrum,
         others,
         checks,
-        settings,
+        settings(post, problem, fit, time.perf_counter() - started),
         fit.history,
         notes=[*meaning(exact), *measured.notes],
         warnings=warnings(checks, fit.history, round(post.ess)),
     ), fit
+
+
+def evenly(post, seed):
+    """The samples of a posterior with even weights."""
+    return post.samples if post.log_weights is None else post.resampled(len(post), seed).samples
+
+
+def settings(post, problem, fit, seconds):
+    """What made the reconstruction, and what it cost."""
+    return dict(
+        sampler=post.provenance["sampler"],
+        prior=repr(problem.prior),
+        draws=len(post),
+        seed=post.provenance["seed"],
+        em_iterations=len(fit.history),
+        em_last_change=fit.history[-1]["change"],
+        threads=torch.get_num_threads(),
+        seconds_in_all=seconds,
+        seconds_of_draws=post.cost.seconds,
+        denoiser_calls=post.cost.denoiser,
+        jacobian_products=post.cost.vjp,
+        **{f"version_of_{k}": v for k, v in post.provenance["versions"].items()},
+        data_sha256=post.provenance["data_sha256"],
+    )
 
 
 def room_for(draws, measured):
@@ -120,11 +128,12 @@ def room_for(draws, measured):
         )
 
 
-def held_out(measured, fit, seed):
-    """Chi-square and coverage of the data that were held out, under the posterior of the rest."""
-    law = fit.prior.condition(*measured.fitted, fit.noise)
+def held_out(measured, problem, sampler, steps, seed):
+    """Chi-square and coverage of the data that were held out, under the same sampler and prior given the rest."""
+    A, y = measured.fitted
+    post = sample(replace(problem, A=A, y=y), sampler, n=CHECK_DRAWS, steps=steps, seed=seed)
     A, y = measured.held
-    return predictive(A(law.sample(CHECK_DRAWS, seed, stream="check")), y, fit.noise.sigma)
+    return predictive(A(evenly(post, seed)), y, problem.noise.sigma)
 
 
 def reals(y):

@@ -22,7 +22,7 @@ def main(argv):
         "A real sagittal MR slice of a head (matplotlib's sample data) is given a smooth phase, measured by 8 simulated"
     )
     print(
-        "coils with every fourth phase encode and noise, and reconstructed. The prior sees only the measurement.\n"
+        "coils with a quarter of the phase encodes and noise, and reconstructed. The prior sees only the measurement.\n"
     )
     return demo(out, args)
 
