@@ -397,3 +397,8 @@ def test_cg_survives_an_exact_solution_before_it_may_stop():
     """The energy estimate looks back over several steps; a row that is exact after one must wait unharmed."""
     b = torch.tensor([[1.0, 2.0, 3.0], [0.0, 0.0, 0.0]])
     assert torch.equal(cg(lambda v: 2 * v, b, 1, energy=1e-3), b / 2)
+
+
+def test_the_dot_test_does_not_pass_what_is_not_a_number():
+    broken = from_function(lambda x: x, (3,), (3,), adjoint=lambda y: y * float("nan"))
+    assert np.isnan(dot_test(broken))

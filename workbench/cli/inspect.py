@@ -134,7 +134,6 @@ def sinogram(path, slices):
 
 def nifti(path):
     """Shape, voxel size, orientation, unit where we wrote it, and values; no text of the header."""
-    import zlib
     from warnings import catch_warnings, simplefilter
 
     import nibabel
@@ -143,10 +142,7 @@ def nifti(path):
 
     with catch_warnings():
         simplefilter("ignore")  # of complex volumes the real part is looked at
-        try:
-            volume, spacing = read_nifti(path)
-        except zlib.error as error:
-            raise BadInput(f"file: {path} is gzip, but damaged ({error}); copy it again") from None
+        volume, spacing = read_nifti(path)
     image = nibabel.load(path)
     said = (
         bytes(image.header["descrip"].tobytes()).rstrip(b"\0").decode("ascii", "replace")

@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+import zlib
 from math import isfinite
 from pathlib import Path
 
@@ -73,7 +74,14 @@ def read_nifti(path):
     try:
         image = nibabel.load(path)
         array = np.asarray(image.dataobj, dtype=np.float32)
-    except (nibabel.filebasedimages.ImageFileError, OSError, ValueError, EOFError, TypeError) as error:
+    except (
+        nibabel.filebasedimages.ImageFileError,
+        zlib.error,
+        OSError,
+        ValueError,
+        EOFError,
+        TypeError,
+    ) as error:
         line = str(error).split("\n")[0]
         raise BadInput(
             f"read_nifti: path = {path} is not a readable NIfTI file ({line}); copy it again"
