@@ -76,7 +76,7 @@ def test_data_are_the_truth_seen_with_that_noise(name):
     """The residual has the noise's standard deviation, per real component, within five standard errors."""
     problem = load(name)
     if problem.truth is None or not scalar_sigma(problem):
-        pytest.skip("no truth to compare with")
+        return  # nothing is known to compare with: toy/g2 has its own tests
     r = noise_of(problem)
     r = torch.view_as_real(r) if r.is_complex() else r
     r = r[r != 0].double() / problem.noise.sigma  # k-space that was not sampled is zero
@@ -175,7 +175,7 @@ def test_exact_draws_fit_the_data(name):
     """For draws of the posterior the misfit is about that of the truth: the noise, and what is left of the signal."""
     problem = load(name)
     if problem.truth is None or not scalar_sigma(problem):
-        pytest.skip("no truth to compare with")
+        return  # nothing is known to compare with: toy/g2 has its own tests
     x = problem.exact.sample(2, 1)
     components = 2 if problem.y.is_complex() else 1
     count = components * (problem.y != 0).sum()

@@ -81,12 +81,11 @@ def test_same_seed_same_samples(name):
     assert torch.equal(runs[0], runs[1]) and (runs[0] - runs[2]).abs().min() > 1e-6
 
 
-@pytest.mark.parametrize("name", of_kind("stepper", "guidance", "sampler"))
+@pytest.mark.parametrize(
+    "name", [n for n in of_kind("stepper", "guidance", "sampler") if not getattr(load(n), "couples", False)]
+)
 def test_rows_do_not_depend_on_the_batch(name):
-    sampler = load(name)
-    if getattr(sampler, "couples", False):
-        pytest.skip("its rows depend on one another")
-    problem = gaussian_problem()
+    sampler, problem = load(name), gaussian_problem()
     whole = wb.sample(problem, sampler, n=7, steps=8, seed=2, batch=7, progress=False).samples
     for batch in (1, 3):
         part = wb.sample(problem, sampler, n=7, steps=8, seed=2, batch=batch, progress=False).samples
