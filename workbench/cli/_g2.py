@@ -16,7 +16,9 @@ HEADER = (
     "log Z error",
     "reference",
 )
-WITHIN = dict(sw2=0.012, trace=0.05, residual=0.015, evidence=0.01)
+WITHIN = dict(
+    sw2=0.012, trace=0.05, residual=0.015, evidence=0.03
+)  # evidence: the references are single seeds
 EXACT = dict(trace=1.374, residual=0.404)
 
 

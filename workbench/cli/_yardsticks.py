@@ -35,7 +35,7 @@ SINOGRAM = (
             measured.extras["projector"], measured.extras["sinogram"]
         ),
     ),
-    of_problem("least squares (Tikhonov)", CGSense()),
+    of_problem("least squares (Tikhonov)", CGSense(lam=1e-4)),
     of_problem(
         "L1-wavelet", L1Wavelet(tol=1e-4)
     ),  # a projection costs twenty times an FFT: stop where the eye does
