@@ -1,7 +1,7 @@
 # Inverse Workbench. `make demo` and `make test` need python3 (3.11 or newer) and make, and nothing else.
 #
 # The first of them makes .venv; later runs start at once and need no network. On Linux PyPI's torch is the CUDA build
-# (4.6 GB); without a GPU, `make demo PIP_ARGS="--index-url URL"` takes torch from the index that PyTorch's site gives
+# (4.6 GB); without a GPU, `make demo PIP_ARGS="-i URL"` takes torch from the index that PyTorch's site gives
 # for CPU builds.
 
 PYTHON   ?= python3

@@ -91,18 +91,19 @@ def measure(sampler, steps, groups, n):
 
 def table(found):
     """The rows as text."""
+
+    def number(source, key):
+        return (
+            "" if key not in source else f"{source[key]:+.3f}" if key == "evidence" else f"{source[key]:.3f}"
+        )
+
     lines = [HEADER]
     for row in found:
-        cells = [row["name"], str(row["steps"])]
-        for key in ("sw2", "trace", "residual", "evidence"):
-            cells += [f"{source[key]:+.3f}" if key == "evidence" and key in source else f"{source[key]:.3f}" if key in source else ""
-                      for source in (row["found"], row["reference"])]  # fmt: skip
-        lines.append((*cells, "" if row["within"] else "<- off"))
+        pairs = [number(row[source], key) for key in WITHIN for source in ("found", "reference")]
+        lines.append((row["name"], str(row["steps"]), *pairs, "" if row["within"] else "<- off"))
     widths = [max(len(line[i]) for line in lines) for i in range(len(HEADER))]
-    return "\n".join(
-        "  ".join(
-            c.ljust(w) if i == 0 else c.rjust(w)
-            for i, (c, w) in enumerate(zip(line, [*widths, 0], strict=False))
-        )
-        for line in lines
-    )
+    text = []
+    for name, *numbers in lines:
+        cells = [cell.rjust(width) for cell, width in zip(numbers, [*widths[1:], 0], strict=False)]
+        text.append("  ".join([name.ljust(widths[0]), *cells]).rstrip())
+    return "\n".join(text)

@@ -6,6 +6,8 @@ from pathlib import Path
 from workbench.cli import Parser
 from workbench.cli._flags import set_threads, whole
 
+HEADER = ["reconstruction", "PSNR (dB)", "relative error", "std / exact std", "seconds"]
+
 
 def main(argv):
     """`workbench demo [--out DIR]`: simulate 8 coils, a 4x mask and noise on a real head; report and table of errors."""
@@ -29,28 +31,14 @@ def main(argv):
 
 def demo(out, args):
     """Simulate, reconstruct, compare, report."""
-
-    import problems
     from problems._head import inside
-    from problems._scan import from_kspace
     from workbench._allocator import keep_large_blocks
-    from workbench._checkpoint import replace_with
     from workbench.cli import _job, _yardsticks
-    from workbench.io.kspace import KSpace
-    from workbench.viz.report import report_html
 
     keep_large_blocks()
     set_threads(args.threads)
     started = time.perf_counter()
-    truth_problem = problems.load("mri/brain-cartesian-4x", seed=args.seed, size=args.size)
-    A, truth = truth_problem.A, truth_problem.truth
-    scan = KSpace(
-        A.grid(truth_problem.y)[None],
-        A.mask,
-        maps=A.maps,
-        notes=("Simulated from a real slice; coil maps known.",),
-    )
-    measured = from_kspace(scan, 0, seed=args.seed)
+    measured, truth = simulated(args)
     part, fit = _job.reconstruct(
         measured,
         draws=args.n,
@@ -58,44 +46,71 @@ def demo(out, args):
         classical=_yardsticks.KSPACE,
         say=lambda text: print(f"  {text}", flush=True),
     )
+    samplers = diffusion_samplers(measured, fit, args)
     head = inside(truth.abs())
-    share = ((truth.abs() >= part.lower) & (truth.abs() <= part.upper))[head].double().mean().item()
-    part.checks["coverage_90"] = share
+    judge(part, truth, head)
+    rows = compare(part, samplers, truth.abs(), head)
+    part.checks["psnr_mean"] = rows[0][1]
+    part.others.update({name: post.mean() for name, post in samplers.items()})
+    report = write(out, part, truth, measured.unit, rows)
+    show(rows)
+    conclude(part.checks)
+    print(f"\nReport: {report.resolve()}   ({time.perf_counter() - started:.0f} s)")
+    return 0
+
+
+def simulated(args):
+    """The head measured by 8 coils, as a scan that knows its coil maps, and the truth."""
+    import problems
+    from problems._scan import from_kspace
+    from workbench.io.kspace import KSpace
+
+    problem = problems.load("mri/brain-cartesian-4x", seed=args.seed, size=args.size)
+    A = problem.A
+    notes = ("Simulated from a real slice; coil maps known.",)
+    scan = KSpace(A.grid(problem.y)[None], A.mask, maps=A.maps, notes=notes)
+    return from_kspace(scan, 0, seed=args.seed), problem.truth
+
+
+def judge(part, truth, head):
+    """Add to the checks the share of the true pixels inside their 90 % interval, and say what it means."""
+    inside = (truth.abs() >= part.lower) & (truth.abs() <= part.upper)
+    share = part.checks["coverage_90"] = inside[head].double().mean().item()
     if abs(share - 0.9) > 0.03:
         part.warnings.append(
-            f"The 90 % intervals hold {100 * share:.1f} % of the true pixels inside the head: a stationary prior spreads the "
-            f"image's variance evenly, so its bars are too narrow where there is anatomy and too wide in air."
+            f"The 90 % intervals hold {100 * share:.1f} % of the true pixels inside the head: a stationary prior spreads "
+            f"the image's variance evenly, so its bars are too narrow where there is anatomy and too wide in air."
         )
     part.notes.insert(
-        0, "The truth is known here and was used for nothing but the comparison: the prior and the noise level were fitted to "
-        "the simulated measurement, and no setting was tuned on this slice."
-    )  # fmt: skip
-    samplers = diffusion_samplers(measured, fit, args)
-    rows = compare(part, samplers, truth.abs(), head)
-    for name, post in samplers.items():
-        part.others[name] = post.mean()
-    part.checks["psnr_mean"] = rows[0][1]
-    header = ["reconstruction", "PSNR (dB)", "relative error", "std / exact std", "seconds"]
-    table = ("Against the truth, inside the head", header, rows)
-    page = report_html(
-        "Demo: a head in a quarter of the scan time",
-        [part],
-        measured.unit,
-        ["Head, 8 coils, 4x"],
-        [truth],
-        [table],
+        0,
+        "The truth is known here and was used for nothing but the comparison: the prior and the noise level were fitted "
+        "to the simulated measurement, and no setting was tuned on this slice.",
     )
+
+
+def write(out, part, truth, unit, rows):
+    """The report, with the table of errors first."""
+    from workbench._checkpoint import replace_with
+    from workbench.viz.report import report_html
+
+    title, label = "Demo: a head in a quarter of the scan time", "Head, 8 coils, 4x"
+    table = ("Against the truth, inside the head", HEADER, rows)
+    page = report_html(title, [part], unit, [label], [truth], [table])
     replace_with(out / "report.html", lambda path: path.write_text(page, encoding="utf-8"))
-    show(header, rows)
-    print(f"\nThe 90 % intervals hold {100 * share:.1f} % of the true pixels inside the head, and")
+    return out / "report.html"
+
+
+def conclude(checks):
+    """What the intervals hold, in words."""
     print(
-        f"{100 * part.checks['held_out_coverage_90']:.1f} % of the data that were held out (90 % expected of a model that is right)."
+        f"\nThe 90 % intervals hold {100 * checks['coverage_90']:.1f} % of the true pixels inside the head, and"
     )
     print(
-        "The intervals come from a stationary prior: they follow mask, coils and noise, not anatomy; edges may leave them."
+        f"{100 * checks['held_out_coverage_90']:.1f} % of the data that were held out (90 % if the model is right)."
     )
-    print(f"\nReport: {(out / 'report.html').resolve()}   ({time.perf_counter() - started:.0f} s)")
-    return 0
+    print(
+        "They come from a stationary prior: they follow mask, coils and noise, not anatomy; edges may leave them."
+    )
 
 
 def diffusion_samplers(measured, fit, args):
@@ -142,28 +157,15 @@ def compare(part, samplers, truth, head):
     return rows
 
 
-def show(header, rows):
+def show(rows):
     """A table in the terminal."""
-    cells = [
-        header,
-        *[
-            [
-                f"{v:.3g}"
-                if isinstance(v, float) and abs(v) < 10
-                else f"{v:.1f}"
-                if isinstance(v, float)
-                else v
-                for v in r
-            ]
-            for r in rows
-        ],
-    ]
-    widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
+
+    def words(value):
+        return value if isinstance(value, str) else f"{value:.3g}" if abs(value) < 10 else f"{value:.1f}"
+
+    lines = [HEADER, *[[words(value) for value in row] for row in rows]]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(HEADER))]
     print()
-    for row in cells:
-        print(
-            "  "
-            + "  ".join(
-                c.ljust(w) if i == 0 else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True))
-            )
-        )
+    for name, *numbers in lines:
+        cells = [cell.rjust(width) for cell, width in zip(numbers, widths[1:], strict=True)]
+        print("  " + "  ".join([name.ljust(widths[0]), *cells]))
