@@ -106,7 +106,7 @@ def conclude(checks):
         f"\nThe 90 % intervals hold {100 * checks['coverage_90']:.1f} % of the true pixels inside the head, and"
     )
     print(
-        f"{100 * checks['held_out_coverage_90']:.1f} % of the data that were held out (90 % if the model is right)."
+        f"{100 * checks['held_out_coverage_90']:.1f} % of the data that were held out (90 % expected of a model that is right)."
     )
     print(
         "They come from a stationary prior: they follow mask, coils and noise, not anatomy; edges may leave them."
