@@ -1,5 +1,6 @@
 """Every problem by name: what it says of itself, its seeds, its streams, and that samplers run on it."""
 
+from dataclasses import replace
 from math import sqrt
 
 import pytest
@@ -71,12 +72,15 @@ def scalar_sigma(problem):
     return isinstance(problem.noise, wb.noise.Gaussian) and isinstance(problem.noise.sigma, float)
 
 
-@each
+each_with_truth = pytest.mark.parametrize(
+    "name", [n for n in problems.catalogue() if load(n).truth is not None and scalar_sigma(load(n))]
+)
+
+
+@each_with_truth
 def test_data_are_the_truth_seen_with_that_noise(name):
     """The residual has the noise's standard deviation, per real component, within five standard errors."""
     problem = load(name)
-    if problem.truth is None or not scalar_sigma(problem):
-        return  # nothing is known to compare with: toy/g2 has its own tests
     r = noise_of(problem)
     r = torch.view_as_real(r) if r.is_complex() else r
     r = r[r != 0].double() / problem.noise.sigma  # k-space that was not sampled is zero
@@ -170,12 +174,10 @@ def test_samplers_run(name, sampler):
     assert post.provenance["problem"] == name and post.provenance["seed"] == 0
 
 
-@each
+@each_with_truth
 def test_exact_draws_fit_the_data(name):
     """For draws of the posterior the misfit is about that of the truth: the noise, and what is left of the signal."""
     problem = load(name)
-    if problem.truth is None or not scalar_sigma(problem):
-        return  # nothing is known to compare with: toy/g2 has its own tests
     x = problem.exact.sample(2, 1)
     components = 2 if problem.y.is_complex() else 1
     count = components * (problem.y != 0).sum()
@@ -294,3 +296,31 @@ def test_runs_on_a_gpu(name):
     here = wb.sample(problem, wb.samplers.MomentMatching(), n=2, steps=3, progress=False)
     assert post.samples.is_cuda and post.provenance["device"].startswith("cuda")
     assert (post.samples.cpu() - here.samples).abs().max() < 1e-2 * here.samples.abs().max()
+
+
+class Guarded(wb.Prior):
+    """A prior whose exact posterior must not be worked out, or fails in a way of its own."""
+
+    def __init__(self, prior, error):
+        self.prior, self.error = prior, error
+        self.shape, self.dtype, self.process = prior.shape, prior.dtype, prior.process
+        self.noise_range = prior.noise_range
+
+    def denoise(self, x, t):
+        return self.prior.denoise(x, t)
+
+    def condition(self, A, y, noise):
+        raise self.error
+
+
+def test_the_exact_posterior_is_worked_out_only_where_it_is_asked_for():
+    problem = replace(g2(), prior=Guarded(g2().prior, RuntimeError("asked")))
+    assert len(wb.sample(problem, wb.samplers.DPS(), n=2, steps=2, progress=False)) == 2
+    with pytest.raises(RuntimeError, match="asked"):
+        wb.sample(problem, wb.samplers.Exact(), n=2, steps=2, progress=False)
+
+
+def test_a_fault_in_a_prior_is_not_taken_for_the_lack_of_an_exact_posterior():
+    with pytest.raises(AttributeError, match="a fault"):
+        _ = replace(g2(), prior=Guarded(g2().prior, AttributeError("a fault"))).exact
+    assert replace(g2(), prior=Guarded(g2().prior, wb.BadInput("none here"))).exact is None

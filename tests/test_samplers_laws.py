@@ -82,7 +82,8 @@ def test_same_seed_same_samples(name):
 
 
 @pytest.mark.parametrize(
-    "name", [n for n in of_kind("stepper", "guidance", "sampler") if not getattr(load(n), "couples", False)]
+    "name",
+    [n for n in of_kind("stepper", "guidance", "sampler", "draws") if not getattr(load(n), "couples", False)],
 )
 def test_rows_do_not_depend_on_the_batch(name):
     sampler, problem = load(name), gaussian_problem()

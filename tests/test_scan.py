@@ -275,6 +275,13 @@ def test_the_main_job_fits_a_model_that_passes(measured):
     assert len(part.warnings) == 1 and "20 draws" in part.warnings[0]
 
 
+def test_the_held_out_data_judge_the_prior_that_makes_the_image(measured):
+    """A prior that is far too sure is found out, though the field fitted beside it is right."""
+    sure = GaussianField(PRIOR.spectrum / 100, dtype=PRIOR.dtype)
+    part, fit = _job.reconstruct(measured[0], draws=10, make_prior=lambda scale: sure, say=lambda text: None)
+    assert part.checks["held_out_chi_square"] > 2 and abs(fit.noise.sigma - 1) < 0.1
+
+
 class OneWins(Sampler):
     """Draws of the prior, and one exact draw that has all the weight."""
 

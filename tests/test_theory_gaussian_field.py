@@ -350,3 +350,17 @@ def test_bad_input():
         )
     with pytest.raises(BadInput, match="zeros"):
         fit_field(Mask(torch.ones(5, 5, dtype=torch.bool), f64), torch.zeros(25, dtype=f64), 1.0)
+
+
+def test_what_the_fit_returns_has_been_through_the_map(monkeypatch):
+    """The last iteration is not an extrapolation that nothing has checked."""
+    from theory.distributions import field_fit
+
+    called = []
+    monkeypatch.setattr(field_fit, "aitken", lambda a, b, c: called.append(1) or c)
+    p, A, noise = field((12, 12), c128), scanner(torch.Size((12, 12))), Noise(0.1)
+    y = noise.sample(A(p.sample(1, 7)[0]), 8)
+    fit_field(A, y, 0.1, iterations=3, tol=0)
+    assert called == []
+    fit_field(A, y, 0.1, iterations=4, tol=0)
+    assert called == [1]

@@ -15,7 +15,7 @@ from workbench._errors import BadInput
 class Checkpoint:
     """The folder of one interrupted or running call; does nothing when `folder` is None.
 
-    `run.json` holds the fingerprint, the batch size and the thread number, `state.safetensors` the step in progress,
+    `checkpoint.json` holds the fingerprint, the batch size and the thread number, `state.safetensors` the step in progress,
     `batch-N.safetensors` a finished batch. A resumed call restores threads and batch size.
     """
 

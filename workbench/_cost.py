@@ -1,10 +1,13 @@
 """What a run costs: denoiser calls, products with its Jacobian, operator calls. Counted by wrapping, never by hand."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields
+from functools import cached_property
+from math import prod
 
 from workbench.operators._linear import Linear
 from workbench.operators._operator import Operator
 from workbench.priors._prior import Prior
+from workbench.problem import Problem
 
 
 @dataclass
@@ -62,14 +65,7 @@ class CountedPrior(Prior):
 
 
 def _batch(x, shape):
-    return x.numel() // max(1, _size(shape))
-
-
-def _size(shape):
-    size = 1
-    for n in shape:
-        size *= n
-    return size
+    return x.numel() // max(1, prod(shape))
 
 
 class _Counts:
@@ -117,12 +113,22 @@ class CountedLinear(_Counts, Linear):
         return self.inner.svd()
 
 
+@dataclass(frozen=True, eq=False)
+class CountedProblem(Problem):
+    """A problem whose prior and operator count; its exact posterior is worked out only where a sampler asks for it."""
+
+    original: Problem | None = None
+    cost: Cost | None = None
+
+    @cached_property
+    def exact(self):
+        law = self.original.exact
+        return None if law is None else CountedPrior(law, self.cost)
+
+
 def counted(problem, cost):
     """The same problem, whose prior, operator and exact posterior add to `cost` when they are called."""
     kind = CountedLinear if isinstance(problem.A, Linear) else CountedOperator
-    twin = replace(problem, prior=CountedPrior(problem.prior, cost), A=kind(problem.A, cost))
-    if problem.exact is not None:
-        twin.__dict__["exact"] = CountedPrior(problem.exact, cost)
-    else:
-        twin.__dict__["exact"] = None
-    return twin
+    parts = {f.name: getattr(problem, f.name) for f in fields(Problem)}
+    parts |= dict(prior=CountedPrior(problem.prior, cost), A=kind(problem.A, cost))
+    return CountedProblem(**parts, original=problem, cost=cost)

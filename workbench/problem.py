@@ -54,9 +54,11 @@ class Problem:
     @cached_property
     def exact(self):
         """The exact posterior law where the prior and the operator give one, else None."""
+        if not hasattr(self.prior, "condition"):
+            return None
         try:
             return self.prior.condition(self.A, self.y, self.noise)
-        except (AttributeError, BadInput):
+        except BadInput:  # not linear, not Gaussian, or too large
             return None
 
     def show(self, x):

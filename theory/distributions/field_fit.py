@@ -76,7 +76,7 @@ def fit_field(A, y, sigma, iterations=30, draws=4, rings=24, seed=0, fit_noise=T
     A: linear, complex or real signal.  sigma: first guess of the noise, per real component.  draws: exact posterior
     draws an E-step, the same random numbers in each, so that the iteration settles.  Stops when no ring and not the
     noise changes by more than `tol` relative, or after `iterations`.
-    M-step: P_ring = E mean_ring |F x|^2 / c, sigma^2 = E ||y - A x||^2 / (c m), with c = 2 real parts if complex.
+    M-step, exact for a spectrum that is constant on rings: P_ring = E mean_ring |F x|^2 / c, sigma^2 = E ||y - A x||^2 / (c m), with c = 2 real parts if complex.
     Raises BadInput when y is all zero.
     """
     if not (y.abs() > 0).any():
@@ -91,7 +91,7 @@ def fit_field(A, y, sigma, iterations=30, draws=4, rings=24, seed=0, fit_noise=T
     level = _first_level(A, y, shells, axes, c)
     gain = A.gram_spectrum(axes).to(y.device)  # an operator without tensors of its own is nowhere
     path = []
-    for _ in range(iterations):
+    for step in range(iterations):
         prior = GaussianField(shells.spectrum(level).to(y.device, y.dtype.to_real()), dtype=A.in_dtype)
         law = FieldPosterior(prior, (1 / sigma) * A, y / sigma, tol=FIT_TOLERANCE)
         law.__dict__["gain"] = gain / sigma**2
@@ -114,7 +114,7 @@ def fit_field(A, y, sigma, iterations=30, draws=4, rings=24, seed=0, fit_noise=T
         )
         if change < tol:
             break
-        if len(path) == 3:
+        if len(path) == 3 and step < iterations - 1:  # what is returned has been through the map
             level, path = aitken(*path[-2:], level.log()).exp(), []
     prior = GaussianField(
         shells.spectrum(level).to(y.device, y.dtype.to_real()), dtype=A.in_dtype, tol=FIT_TOLERANCE

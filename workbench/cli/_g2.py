@@ -17,8 +17,9 @@ HEADER = (
     "reference",
 )
 WITHIN = dict(
-    sw2=0.012, trace=0.05, residual=0.015, evidence=0.03
-)  # evidence: the references are single seeds
+    sw2=0.012, trace=0.05, residual=0.015
+)  # of the references; those of log Z are single seeds, only shown
+EVIDENCE_STEPS, EVIDENCE = 400, 0.01  # with so many steps, |log Z_hat - log Z| is at most this
 EXACT = dict(trace=1.374, residual=0.404)
 
 
@@ -38,7 +39,7 @@ def plans():
         (TDS(), 50, dict(sw2=0.071, evidence=0.076)),
         (TDS(), 100, dict(sw2=0.042, evidence=0.036)),
         (TDS(), 200, dict(sw2=0.034, evidence=0.008)),
-        (TDS(), 400, dict(sw2=0.033, evidence=0.003)),
+        (TDS(), EVIDENCE_STEPS, dict(sw2=0.033, evidence=0.003)),
     ]
 
 
@@ -47,7 +48,8 @@ def rows(groups=GROUPS, n=N, say=None):
     found = []
     for sampler, steps, reference in plans():
         got = measure(sampler, steps, groups, n)
-        within = all(abs(got[k] - v) <= WITHIN[k] for k, v in reference.items())
+        within = all(abs(got[k] - v) <= WITHIN[k] for k, v in reference.items() if k in WITHIN)
+        within &= not (steps == EVIDENCE_STEPS and abs(got.get("evidence", 0)) > EVIDENCE)
         found.append(dict(name=repr(sampler), steps=steps, found=got, reference=reference, within=within))
         if say is not None:
             say(found[-1])
@@ -99,7 +101,9 @@ def table(found):
 
     lines = [HEADER]
     for row in found:
-        pairs = [number(row[source], key) for key in WITHIN for source in ("found", "reference")]
+        pairs = [
+            number(row[source], key) for key in (*WITHIN, "evidence") for source in ("found", "reference")
+        ]
         lines.append((row["name"], str(row["steps"]), *pairs, "" if row["within"] else "<- off"))
     widths = [max(len(line[i]) for line in lines) for i in range(len(HEADER))]
     text = []

@@ -73,6 +73,8 @@ class _Under(Prior):
 
     def condition(self, A, y, noise):
         """The exact posterior, where the prior has one, seen through this process too."""
+        if not hasattr(self.prior, "condition"):
+            raise BadInput(f"{type(self.prior).__name__} has no exact posterior; use a sampler")
         return self.prior.condition(A, y, noise).under(self.process)
 
     def __getattr__(self, name):
