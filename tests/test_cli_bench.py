@@ -7,7 +7,7 @@ import pytest
 import torch
 from laws import close
 
-from workbench.cli import _speed, bench, main
+from workbench.cli import _g2, _speed, bench, main
 from workbench.cli._speed import Race
 
 TINY = dict(
@@ -217,3 +217,23 @@ def test_bad_words(capsys, tmp_path):
     status, _, err = run(capsys, "--threads", "1", "--out", str(blocked / "x"))
     assert status == 2 and len(err.splitlines()) == 1
     assert run(capsys, "--threads", "0")[0] == 2
+
+
+def test_g2_holds_the_means_to_their_references_and_the_evidence_to_its_gate():
+    near = dict(sw2=0.035, trace=1.33, residual=0.39, evidence=0.009)
+    reference = dict(sw2=0.033, trace=1.33, residual=0.39, evidence=0.003)
+    assert _g2.within(near, reference, 400)
+    assert not _g2.within({**near, "evidence": -0.011}, reference, 400)
+    assert _g2.within({**near, "evidence": 0.05}, reference, 50)  # there it is only shown
+    for key, much in dict(sw2=0.013, trace=0.051, residual=0.016).items():
+        assert not _g2.within({**near, key: reference[key] - much}, reference, 400)
+
+
+def test_g2_measures_both_kinds_of_sampler():
+    """At a size too small to judge: an even and a weighted sampler give the numbers that the table shows."""
+    (even, _, _), *_, (weighted, steps, reference) = _g2.plans()
+    assert set(_g2.measure(even, 1, 2, 50)) == {"sw2", "trace", "residual"}
+    found = _g2.measure(weighted, 4, 2, 50)
+    assert set(found) == {"sw2", "trace", "residual", "evidence"} and steps == _g2.EVIDENCE_STEPS
+    text = _g2.table([dict(name="tds", steps=4, found=found, reference=reference, within=False)])
+    assert "<- off" in text and f"{found['evidence']:+.3f}" in text and "+0.003" in text

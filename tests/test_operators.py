@@ -9,7 +9,7 @@ from laws import basis, close, coordinates, dense_matrix, measurements, signals
 
 from workbench import BadInput, Rng
 from workbench.catalogue import entries, load
-from workbench.operators import Dense, Mask, Stack, dot_test, from_function, from_scipy, from_sigpy
+from workbench.operators import Dense, Intensity, Mask, Stack, dot_test, from_function, from_scipy, from_sigpy
 from workbench.operators._linear import Linear
 from workbench.operators._solve import cg
 from workbench.operators.adjointness import inner
@@ -402,3 +402,23 @@ def test_cg_survives_an_exact_solution_before_it_may_stop():
 def test_the_dot_test_does_not_pass_what_is_not_a_number():
     broken = from_function(lambda x: x, (3,), (3,), adjoint=lambda y: y * float("nan"))
     assert np.isnan(dot_test(broken))
+
+
+def test_intensity_is_the_squared_modulus_whatever_the_phase():
+    A = Intensity((2, 2), torch.complex128)
+    x = torch.tensor([[3 + 4j, 1j], [-2, 0]], dtype=torch.complex128)
+    turned = x * torch.exp(torch.tensor(0.7j, dtype=torch.complex128))
+    assert close(A(x), torch.tensor([[25.0, 1.0], [4.0, 0.0]], dtype=torch.float64)) and close(
+        A(turned), A(x)
+    )
+    real = Intensity((2,), torch.float64)
+    assert real(torch.tensor([-3.0, 2.0], dtype=torch.float64)).tolist() == [9.0, 4.0]
+
+
+@pytest.mark.parametrize("scale", [0.3, -1 / 3, 0.1 + 0.7j])
+def test_a_scale_that_binary_does_not_hold_keeps_double_precision(scale):
+    A = scale * Dense.example(Rng(0), torch.complex128)
+    x = Rng(1).normal(torch.empty(2, *A.in_shape, dtype=A.in_dtype))
+    assert close(A.normal(x), A.H(A(x)))
+    assert close(A.gram_spectrum((-1, -2), 32), abs(scale) ** 2 * A.A.gram_spectrum((-1, -2), 32))
+    assert dot_test(A) < 1e-15 and A.norm() == pytest.approx(abs(scale) * A.A.norm(), rel=1e-12)
