@@ -1,4 +1,4 @@
-"""Blur: circular convolution with a kernel."""
+"""Blur: circular convolution with a kernel, and by composition every other boundary."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,7 +10,11 @@ from torch.fft import fftn, ifftn, irfftn, rfftn
 from workbench._errors import BadInput
 from workbench.operators._linear import Linear, ridge
 from workbench.operators._operator import checked
+from workbench.operators.crop import Crop
 from workbench.operators.fourier import Fourier, Hartley
+from workbench.operators.kernels import embed
+from workbench.operators.kernels import gaussian_kernel as gaussian_kernel  # long found in this file
+from workbench.operators.padding import Reflect, Replicate
 from workbench.operators.reshape import Reshape
 
 
@@ -91,13 +95,41 @@ class CircularBlur(Linear):
         return CircularBlur(turn.real) @ V, gain.flatten(), V
 
 
-def gaussian_kernel(shape, sigma, dtype=torch.float32):
-    """A periodic Gaussian of standard deviation `sigma` (pixels; one number, or one an axis), summing to 1, centre at 0."""
-    sigmas = [sigma] * len(shape) if isinstance(sigma, (int, float)) else sigma
-    kernel = torch.ones((), dtype=torch.float64)
-    for n, s in zip(shape, sigmas, strict=True):
-        if s <= 0:
-            raise BadInput(f"gaussian_kernel: sigma = {s} should be positive, in pixels")
-        distance = torch.fft.fftfreq(n, 1 / n, dtype=torch.float64)
-        kernel = kernel[..., None] * torch.exp(-0.5 * (distance / s) ** 2)
-    return (kernel / kernel.sum()).to(dtype)
+def valid_blur(psf, shape, centre=None):
+    """y = k * x, only where the whole PSF lies inside x: Crop @ CircularBlur.
+
+    psf: (K, L) (any number of axes), its centre at n // 2 or at `centre`.  x: (*, *shape), y: (*, H - K + 1, W - L + 1).
+    Signal beyond the border enters as unknown, not as periodic: Almeida and Figueiredo 2013.
+    """
+    small = tuple(n - k + 1 for n, k in zip(shape, psf.shape, strict=True))
+    kernel, offset = embed(psf, shape, centre), _reach(psf, centre)
+    return Crop(shape, small, offset, psf.dtype) @ CircularBlur(kernel)
+
+
+def reflect_blur(psf, shape, centre=None):
+    """y = k * x with x reflected at its border, half-sample symmetric: Crop @ CircularBlur @ Reflect.
+
+    psf: (K, L) (any number of axes), its centre at n // 2 or at `centre`.  x, y: (*, *shape).
+    """
+    return _extended_blur(Reflect, psf, shape, centre)
+
+
+def replicate_blur(psf, shape, centre=None):
+    """y = k * x with the border pixels of x repeated outwards: Crop @ CircularBlur @ Replicate.
+
+    psf: (K, L) (any number of axes), its centre at n // 2 or at `centre`.  x, y: (*, *shape).
+    """
+    return _extended_blur(Replicate, psf, shape, centre)
+
+
+def _extended_blur(extend, psf, shape, centre):
+    shape, big = tuple(shape), tuple(n + k - 1 for n, k in zip(shape, psf.shape, strict=True))
+    offset = _reach(psf, centre)
+    blur = CircularBlur(embed(psf, big, centre))
+    return Crop(big, shape, offset, psf.dtype) @ blur @ extend(shape, big, offset, psf.dtype)
+
+
+def _reach(psf, centre):
+    """How many entries before its own an output sees: those of the PSF behind its centre."""
+    centre = [k // 2 for k in psf.shape] if centre is None else centre
+    return tuple(k - 1 - c for k, c in zip(psf.shape, centre, strict=True))
