@@ -260,29 +260,66 @@ def test_bad_signals(name, dtype):
         A(x.numpy())
 
 
-# Nonlinear operators: the Jacobian is what finite differences say, and its adjoint is exact.
+# Nonlinear operators: the Jacobian is what finite differences say, and its adjoint is exact. Where the forward has
+# steps (card: derivative="straight-through"), the Jacobian is that of the map `smooth` beside it.
+
+
+def differentiated(name, A):
+    """The map whose derivatives A has."""
+    return A.smooth if CARDS[name].get("derivative") == "straight-through" else A.forward
 
 
 @nonlinear
 def test_jacobian(name, dtype):
     A = example(name, dtype)
-    x, v = signals(A, 3), signals(A, 3, seed=1)
-    J = A.linearize(x)
-    y = measurements(A, 3)
+    x, v, y = signals(A, 3), signals(A, 3, seed=1), measurements(A, 3)
+    J, f = A.linearize(x), differentiated(name, A)
     gap = (inner(J(v), y) - inner(v, J.H(y))).abs() / (inner(J(v), J(v)) * inner(y, y)).sqrt()
     assert gap < 100 * torch.finfo(dtype).eps
+    assert J(v).dtype == A.out_dtype and J.H(y).dtype == A.in_dtype
+    assert close(J(v), torch.func.jvp(f, (x,), (v,))[1])
     if torch.finfo(dtype).eps < 1e-10:
         h = 1e-6
-        assert torch.linalg.vector_norm((A(x + h * v) - A(x - h * v)) / (2 * h) - J(v)) < 1e-6 * J(v).norm()
+        assert torch.linalg.vector_norm((f(x + h * v) - f(x - h * v)) / (2 * h) - J(v)) < 1e-6 * J(v).norm()
 
 
 @nonlinear
 def test_nonlinear_batch_and_gradient(name, dtype):
     A = example(name, dtype)
-    x, y = signals(A, 3).requires_grad_(), measurements(A, 3)
+    x, y, v = signals(A, 6).requires_grad_(), measurements(A, 6), signals(A, 6, seed=1)
     assert close(A(x), torch.stack([A(row) for row in x]))
+    assert A(x).dtype == A.out_dtype and A(x[0]).shape == tuple(A.out_shape)
+    assert close(A(x.unflatten(0, (2, 3))).flatten(0, 1), A(x))
     (g,) = torch.autograd.grad(inner(A(x), y), x)
-    assert close(g, A.linearize(x.detach()).H(y))
+    J = A.linearize(x.detach())
+    assert close(g, J.H(y))
+    assert close(J.H(y), torch.stack([A.linearize(row.detach()).H(w) for row, w in zip(x, y, strict=True)]))
+    assert close(J(v), torch.stack([A.linearize(row.detach())(u) for row, u in zip(x, v, strict=True)]))
+
+
+@nonlinear
+def test_nonlinear_function_transforms(name, dtype):
+    A = example(name, dtype)
+    x, v, y = signals(A, 2), signals(A, 2, seed=1), measurements(A, 2)
+    value, tangent = torch.func.jvp(A, (x,), (v,))
+    again, back = torch.func.vjp(A, x)
+    assert close(value, A(x)) and close(again, A(x))
+    assert close(tangent, A.linearize(x)(v)) and close(back(y)[0], A.linearize(x).H(y))
+
+
+@pytest.mark.parametrize("name, dtype", cases(linear=False, dtypes=DTYPES[::2]))
+def test_second_derivative(name, dtype):
+    """A gradient of a gradient, by backward twice and by jvp of vjp, against differences of the Jacobian."""
+    A = example(name, dtype)
+    x, v, y, h = signals(A, 2).requires_grad_(), signals(A, 2, seed=1), measurements(A, 2), 1e-5
+    (g,) = torch.autograd.grad(inner(A(x), y), x, create_graph=True)
+    (twice,) = torch.autograd.grad(inner(g, v) + 0 * inner(x, x), x)
+    x = x.detach()
+    want = (A.linearize(x + h * v).H(y) - A.linearize(x - h * v).H(y)) / (2 * h)
+    scale = 1e-5 * (torch.linalg.vector_norm(want) + torch.linalg.vector_norm(g.detach()))
+    assert torch.linalg.vector_norm(twice - want) < scale
+    ahead = torch.func.jvp(lambda u: torch.func.vjp(A, u)[1](y)[0], (x,), (v,))[1]
+    assert torch.linalg.vector_norm(ahead - twice) < scale
 
 
 # Algebra between different operators, and operators from elsewhere.
