@@ -1,0 +1,100 @@
+"""Fan-beam computed tomography: rays from one point, onto a flat or a curved detector."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from workbench._errors import BadInput
+from workbench.operators._planar import Planar, check, check_plane
+from workbench.operators.rays import Rays, joseph
+
+
+def flat_detector(s, dsd):
+    """(along, across) in mm from the source to the point s mm along a flat detector, dsd mm away."""
+    return np.full(len(s), float(dsd)), s
+
+
+def arc_detector(s, dsd):
+    """(along, across) in mm from the source to the point at arc length s mm of a detector curved around the source."""
+    return dsd * np.cos(s / dsd), dsd * np.sin(s / dsd)
+
+
+@dataclass(frozen=True, eq=False)
+class FanBeam(Planar):
+    """y(t, u) = integral of x along the ray from the source at angle t to detector column u: fan-beam CT.
+
+    x: (*, H, W), attenuation in 1/mm; row 0 is on top, x2 points up, the rotation axis is the middle of the image.
+    y: (*, n_angles, detectors), line integrals without unit.
+    angles: (n_angles,) in rad; the source is at dso (sin t, -cos t), columns run along (cos t, sin t), so that far
+    away it is `ParallelBeam` at the same angles.  shape: (H, W).
+    detectors: how many columns; column u is (u - centre) spacing mm along the detector from the ray through the axis.
+    dso, dsd: distance from the source to the axis and to the detector, mm.
+    spacing: of the columns on the detector, mm.  pixel: side of a pixel, mm.
+    centre: the column of the ray through the axis; by default the middle, (detectors - 1) / 2.
+    detector: `flat_detector` or `arc_detector` (a circle around the source).
+    dtype: of x and y; of complex ones, the real and imaginary parts are projected each.
+    model: how a ray meets pixels, `joseph` (linear interpolation) or `siddon` (exact lengths).
+
+    Stored or computed on the way as in `ParallelBeam`. Raises BadInput for a geometry without meaning, such as a
+    source within the circle around the image. Kak and Slaney 1988, section 3.4.
+    """
+
+    card = dict(family="tomography", linear=True, svd=False, source="Kak and Slaney 1988, sec. 3.4")
+
+    angles: Tensor
+    shape: tuple
+    detectors: int
+    dso: float
+    dsd: float
+    spacing: float = 1.0
+    pixel: float = 1.0
+    centre: float | None = None
+    detector: Callable = flat_detector
+    dtype: torch.dtype = torch.float32
+    model: Callable = joseph
+
+    def __post_init__(self):
+        check(self, dso=self.dso, dsd=self.dsd, spacing=self.spacing, pixel=self.pixel)
+        check_plane(self)
+        check_source(self, self.shape)
+
+    @classmethod
+    def example(cls, rng, dtype=torch.float64):
+        angles = torch.cumsum(0.3 + 0.9 * rng.uniform(7), 0)
+        return cls(angles, (6, 9), 11, dso=11.0, dsd=17.0, spacing=1.3, pixel=0.9, centre=4.3, dtype=dtype)
+
+    @cached_property
+    def rays(self):
+        """The `Rays` of every view and column."""
+        s = (np.arange(self.detectors) - self.axis) * self.spacing
+        source, towards = fan(self.angles, *self.detector(s, self.dsd), self.dso)
+        return Rays.through(source.reshape(-1, 2), towards.reshape(-1, 2), self.shape, self.pixel)
+
+
+def fan(angles, along, across, dso):
+    """The source and the vectors from it to the detector, for each view: both (n_angles, columns, 2) in mm.
+
+    angles: (n_angles,).  along, across: (columns,) mm, the detector as seen from the source.
+    """
+    t = angles.double().cpu().numpy()[:, None]
+    forward, lateral = np.stack([-np.sin(t), np.cos(t)], -1), np.stack([np.cos(t), np.sin(t)], -1)
+    towards = along[:, None] * forward + across[:, None] * lateral
+    return np.broadcast_to(-dso * forward, towards.shape), towards
+
+
+def check_source(A, shape):
+    """Raise BadInput unless the source stays outside the circle around the image, and in front of the detector."""
+    who, radius = type(A).__name__, A.pixel * np.hypot(*shape) / 2
+    if A.dso <= radius:
+        raise BadInput(
+            f"{who}: dso = {A.dso} mm puts the source inside the image, whose corners are {radius:.4g} mm from the axis; "
+            f"use a larger dso or a smaller pixel"
+        )
+    if A.dsd < A.dso:
+        raise BadInput(
+            f"{who}: dsd = {A.dsd} mm is less than dso = {A.dso} mm; the detector is behind the axis, use dsd >= dso"
+        )

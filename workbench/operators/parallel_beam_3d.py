@@ -1,0 +1,111 @@
+"""Parallel-beam tomography of a volume, as at a synchrotron or in an electron microscope."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from workbench._errors import BadInput
+from workbench.operators._linear import Linear
+from workbench.operators.radon import ParallelBeam
+from workbench.operators.rays import joseph
+
+
+@dataclass(frozen=True, eq=False)
+class ParallelBeam3D(Linear):
+    """y(t, v, s) = integral of x at height z_v along x1 cos(t) + x2 sin(t) = s: parallel-beam CT of a volume.
+
+    x: (*, D, H, W), attenuation in 1/mm; slice k is at height (k - (D - 1) / 2) thickness, rows and columns lie as in
+    `ParallelBeam`.  y: (*, n_angles, rows, columns), line integrals without unit; row 0 is the lowest.
+    angles: (n_angles,) in rad.  shape: (D, H, W).  detectors: (rows, columns).
+    spacing: (between rows, between columns) of the detector, mm, or one number for both.
+    pixel: side of a pixel within a slice, mm.  thickness: of a slice, mm, by default that of a pixel.
+    centre: (row, column) of the ray through the middle of the volume; by default the middle of the detector.
+    dtype, model: as in `ParallelBeam`.
+
+    The rays are horizontal, so this is the tomograph of one plane on the slices as a batch, followed by linear
+    interpolation from slices to detector rows (nothing to do where they agree). Raises BadInput as `ParallelBeam`.
+    """
+
+    card = dict(family="tomography", linear=True, svd=False, source="Joseph 1982; Siddon 1985")
+
+    angles: Tensor
+    shape: tuple
+    detectors: tuple
+    spacing: float | tuple = 1.0
+    pixel: float = 1.0
+    thickness: float | None = None
+    centre: tuple | None = None
+    dtype: torch.dtype = torch.float32
+    model: Callable = joseph
+
+    def __post_init__(self):
+        if len(self.shape) != 3 or min(self.shape) < 1:
+            raise BadInput(
+                f"ParallelBeam3D: shape = {tuple(self.shape)} should be (D, H, W), slices, rows and columns"
+            )
+        if len(self.detectors) != 2 or min(self.detectors) < 1:
+            raise BadInput(f"ParallelBeam3D: detectors = {self.detectors} should be (rows, columns)")
+        for name, value in (("spacing", self.pitch[0]), ("thickness", self.slice)):
+            if not 0 < value < float("inf"):
+                raise BadInput(f"ParallelBeam3D: {name} = {value} should be a length in mm, above 0")
+        self.plane  # noqa: B018  checks the rest
+
+    in_shape = property(lambda self: tuple(self.shape))
+    out_shape = property(lambda self: (len(self.angles), *self.detectors))
+    in_dtype = out_dtype = property(lambda self: self.dtype)
+    slice = property(lambda self: self.pixel if self.thickness is None else self.thickness)
+
+    @property
+    def pitch(self):
+        """(rows, columns): mm between the detector's rows and columns."""
+        return (self.spacing,) * 2 if isinstance(self.spacing, (int, float)) else tuple(self.spacing)
+
+    @classmethod
+    def example(cls, rng, dtype=torch.float64):
+        angles = torch.cumsum(0.2 + 0.6 * rng.uniform(4), 0)
+        size = dict(spacing=(0.8, 1.2), pixel=0.9, thickness=1.1, centre=(3.2, 4.4))
+        return cls(angles, (4, 6, 5), (6, 9), **size, dtype=dtype)
+
+    @cached_property
+    def plane(self):
+        """The tomograph of one slice."""
+        columns, centre = self.detectors[1], None if self.centre is None else self.centre[1]
+        return ParallelBeam(
+            self.angles, self.shape[1:], columns, self.pitch[1], self.pixel, centre, self.dtype, self.model
+        )
+
+    @cached_property
+    def between(self):
+        """(rows, D): the weights of the slices in each detector row, by linear interpolation, 0 beyond the volume."""
+        (D, _, _), (rows, _) = self.shape, self.detectors
+        middle = (rows - 1) / 2 if self.centre is None else self.centre[0]
+        at = (torch.arange(rows, dtype=torch.float64) - middle) * self.pitch[0] / self.slice + (D - 1) / 2
+        weights = (1 - (at[:, None] - torch.arange(D)).abs()).clamp_min(0)
+        return weights.to(self.device, self.dtype)
+
+    @cached_property
+    def aligned(self):
+        """Whether each detector row sees one slice, its own."""
+        return self.between.shape[0] == self.between.shape[1] and bool((self.between.diagonal() == 1).all())
+
+    def forward(self, x):
+        y = self.plane.forward(x)
+        return (
+            y if self.aligned else torch.tensordot(self.between, y, ([1], [y.ndim - 3])).movedim(0, -3)
+        ).transpose(-3, -2)
+
+    def adjoint(self, y):
+        y = y.transpose(-3, -2)
+        return self.plane.adjoint(
+            y if self.aligned else torch.tensordot(self.between, y, ([0], [y.ndim - 3])).movedim(0, -3)
+        )
+
+    def to(self, device=None, dtype=None):
+        """The same operator on `device` and in the precision of `dtype`; the angles keep theirs."""
+        moved = super().to(device, dtype)
+        if moved.device == self.device and moved.dtype == self.dtype:
+            return self
+        return replace(moved, angles=self.angles.to(moved.device))
