@@ -1,0 +1,181 @@
+"""Off-resonance: the phase that an inhomogeneous field adds while a scan is read out."""
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from math import pi
+
+import torch
+from torch import Tensor
+
+from workbench._errors import BadInput
+from workbench.operators._linear import Linear
+from workbench.operators._operator import Alike
+from workbench.operators.nufft import NUFFT
+
+BINS = 512  # of the histogram of the field map
+CUTOFF = (
+    1e-6  # of the singular values of the fit: a lower one makes large b_l, which amplify what A rounds off
+)
+BLOCK = 4096  # times fitted at once
+
+
+@dataclass(frozen=True, eq=False)
+class OffResonance(Alike, Linear):
+    """y_k = sum_n A_kn x_n exp(-2 pi i f_n t_k): A with the field map f, by segments in time.
+
+    A: a `NUFFT`, `NonCartesianMRI` or `CartesianMRI`, or any linear map between complex signals.
+    field_map: f in Hz, real, of the image's shape.  The sign: spins that precess faster (f > 0) gain the phase
+    -2 pi f t, as in Sutton's paper; negate a map of the other convention.
+    times: t in s, real, broadcastable to A.out_shape, so (samples,) or (shots, samples) for every coil; counted from
+    where the image has no off-resonance phase (excitation, or the echo). For CartesianMRI they are in the order of its
+    measurements, A.sample(grid of times).
+    segments: L; each costs one A. About 1.2 (max f - min f) (max t - min t) + 4 of them reach an error of 1e-3;
+    `OffResonance.within(A, field_map, times, error)` takes as many as it needs.
+
+    exp(-2 pi i f t_k) = sum_l b_l(t_k) exp(-2 pi i f tau_l) with L times tau_l evenly over the readout, and b_l(t) the
+    least-squares fit over the histogram of f: y = sum_l b_l A (exp(-2 pi i f tau_l) x). `error` says how close that is;
+    the adjoint is exact for the sum as it stands. Gradients flow to x and to field_map (with the b_l held fixed).
+    Sutton, Noll, Fessler 2003.
+    """
+
+    card = dict(family="MRI", linear=True, svd=False, source="Sutton, Noll, Fessler 2003")
+
+    A: Linear
+    field_map: Tensor
+    times: Tensor
+    segments: int
+
+    def __post_init__(self):
+        A, f, t = self.A, self.field_map, self.times
+        if not isinstance(A, Linear) or not A.in_dtype.is_complex or not A.out_dtype.is_complex:
+            raise BadInput(
+                f"OffResonance: A is {type(A).__name__}, it should be linear between complex signals"
+            )
+        if not _real(f) or tuple(f.shape) != tuple(A.in_shape) or not f.isfinite().all():
+            raise BadInput(
+                f"OffResonance: field_map is {_kind(f)}, it should be real and finite, in Hz, of the image's shape "
+                f"{tuple(A.in_shape)}"
+            )
+        if not _real(t) or not _broadcasts(t.shape, A.out_shape) or not t.isfinite().all():
+            raise BadInput(
+                f"OffResonance: times is {_kind(t)}, it should be real and finite, in s, and broadcast to "
+                f"{tuple(A.out_shape)}, one time per sample"
+            )
+        if self.segments < 1:
+            raise BadInput(f"OffResonance: segments = {self.segments} should be at least 1")
+
+    @classmethod
+    def example(cls, rng, dtype=torch.complex128):
+        A = NUFFT.example(rng, dtype)
+        field_map = 100 * rng.normal(torch.empty(1, *A.in_shape, dtype=dtype.to_real()))[0]
+        return cls(A, field_map, 0.02 * rng.uniform(7, 3).to(dtype.to_real()), segments=5)
+
+    @classmethod
+    def within(cls, A, field_map, times, error=1e-3):
+        """The operator with the fewest segments whose `error` is at most `error`, from 1e-6 up."""
+        if not 1e-6 <= error < 1:
+            raise BadInput(f"OffResonance.within: error = {error} should be from 1e-6 to 1")
+        made = cls(A, field_map, times, 1)
+        cycles = (field_map.max() - field_map.min()) * (times.max() - times.min())
+        made = replace(made, segments=1 + int(cycles.item()))
+        while made.error > error:
+            made = replace(made, segments=made.segments + 1)
+        return made
+
+    @cached_property
+    def error(self):
+        """The root mean square of |exp(-2 pi i f t) - its approximation| over samples and pixels: a float.
+
+        The relative error that the segments cause in A x for white noise x.
+        """
+        times, where = self._instants
+        f, share = self._histogram
+        gap = [
+            share @ (_waves(f, self._knots) @ fit - _waves(f, t)).abs().square()
+            for fit, t in zip(self._fit.split(BLOCK, 1), times.split(BLOCK), strict=True)
+        ]
+        return torch.cat(gap)[where].mean().sqrt().item()
+
+    def forward(self, x):
+        parts = self._phases(x.ndim) * x
+        return (self._weights(x.ndim) * self.A.forward(parts)).sum(0)
+
+    def adjoint(self, y):
+        batch = y.ndim - len(self.out_shape) + len(self.in_shape)
+        parts = self.A.adjoint(self._weights(batch).conj() * y)
+        return (self._phases(batch).conj() * parts).sum(0)
+
+    def _phases(self, ndim):
+        """exp(-2 pi i f tau_l): (L, *1, *in_shape) for signals with ndim axes in all."""
+        phases = self._waves_of_map() if self.field_map.requires_grad else self._waves_once
+        return phases.reshape(self.segments, *[1] * (ndim - len(self.in_shape)), *self.in_shape)
+
+    def _weights(self, ndim):
+        """b_l(t_k): (L, *1, *out_shape), or what broadcasts to it, for signals with ndim axes in all."""
+        ones = ndim - len(self.in_shape) + len(self.out_shape) - self.times.ndim
+        return self._coefficients.reshape(self.segments, *[1] * ones, *self.times.shape)
+
+    @cached_property
+    def _waves_once(self):
+        return self._waves_of_map()
+
+    def _waves_of_map(self):
+        return _waves(self._knots, self.field_map.double().flatten()).to(self.in_dtype)
+
+    @cached_property
+    def _knots(self):
+        """The times tau_l: (L,)."""
+        first, last = self.times.detach().double().aminmax()
+        share = torch.linspace(0, 1, self.segments) if self.segments > 1 else torch.tensor([0.5])
+        return first + (last - first) * share.to(first)
+
+    @cached_property
+    def _histogram(self):
+        """The middles of the bins of the field map, in Hz, and the share of the pixels in each: (BINS,) both."""
+        f = self.field_map.detach().double().flatten()
+        low, width = f.min(), (f.max() - f.min()) / BINS
+        where = ((f - low) / width).nan_to_num(0).long().clamp_max(BINS - 1)
+        share = torch.bincount(where, minlength=BINS) / f.numel()
+        return low + width * (torch.arange(BINS).to(f) + 0.5), share.to(f)
+
+    @cached_property
+    def _fit(self):
+        """b_l at each of the times of `_instants`, in double precision: (L, times)."""
+        f, share = self._histogram
+        weight = share.sqrt()[:, None]
+        U, s, Vh = torch.linalg.svd(weight * _waves(f, self._knots), full_matrices=False)
+        inverse = torch.where(s > CUTOFF * s[0], 1 / s, 0)[:, None]
+        blocks = [U.mH @ (weight * _waves(f, t)) for t in self._instants[0].split(BLOCK)]
+        return Vh.mH @ (inverse * torch.cat(blocks, 1))
+
+    @cached_property
+    def _coefficients(self):
+        """b_l(t_k): (L, *times.shape)."""
+        where = self._instants[1]
+        return self._fit[:, where].to(self.out_dtype).unflatten(1, self.times.shape)
+
+    @cached_property
+    def _instants(self):
+        """The times that occur, each once, and which of them each sample has."""
+        return torch.unique(self.times.detach().double().flatten(), return_inverse=True)
+
+
+def _waves(u, v):
+    """exp(-2 pi i u v): (len(u), len(v))."""
+    phase = -2 * pi * u[:, None] * v
+    return torch.polar(torch.ones_like(phase), phase)
+
+
+def _real(value):
+    return isinstance(value, Tensor) and value.is_floating_point()
+
+
+def _broadcasts(small, large):
+    small = (1,) * (len(large) - len(small)) + tuple(small)
+    return len(small) == len(large) and all(s in (1, n) for s, n in zip(small, large, strict=True))
+
+
+def _kind(value):
+    return (
+        f"{value.dtype} of shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+    )
