@@ -1,13 +1,18 @@
 """Phase retrieval, sensors that clip and round, JPEG, and counts through matter: against formulas and other programs."""
 
+import io
+
 import numpy as np
 import pytest
 import torch
 from laws import close, signals
 
 from workbench import BadInput, Rng
+from workbench.noise import Poisson
 from workbench.operators import (
+    JPEG,
     AsComplex,
+    BeerLambert,
     CodedDiffraction,
     Dense,
     Fourier,
@@ -21,6 +26,8 @@ from workbench.operators import (
     disc_probe,
     dot_test,
     gaussian_probe,
+    line_integral_weights,
+    line_integrals,
     octanary_masks,
     oversampled_fourier,
     quaternary_masks,
@@ -29,6 +36,7 @@ from workbench.operators import (
     ternary_masks,
 )
 from workbench.operators.adjointness import inner
+from workbench.operators.jpeg import CHROMINANCE, LUMINANCE, quantisation
 
 C, R = torch.complex128, torch.float64
 SIZES = [(4, 6), (5, 7), (8, 3)]
@@ -304,3 +312,152 @@ def test_a_real_object_seen_through_intensities():
     A = Intensity((4, 5), C) @ Fourier((4, 5), C) @ AsComplex((4, 5), R)
     x = normal(4, 5)
     assert close(A(x), fft(x).abs() ** 2) and A.in_dtype == R
+
+
+# JPEG, beside the codec that PIL has.
+
+
+def photograph(H, W, grey=False):
+    from skimage import data
+
+    image = data.astronaut()[100 : 100 + H, 150 : 150 + W]
+    return image[..., 1].copy() if grey else image.copy()
+
+
+def pil(image, quality, subsampling):
+    """The image after PIL's JPEG, and the tables in its file."""
+    from PIL import Image
+
+    kind = {(1, 1): 0, (1, 2): 1, (2, 2): 2}[subsampling]
+    file = io.BytesIO()
+    Image.fromarray(image).save(file, "jpeg", quality=quality, subsampling=kind)
+    decoded = Image.open(file)
+    return np.asarray(decoded).astype(float), decoded.quantization
+
+
+def ours(image, quality, subsampling):
+    x = torch.from_numpy(image).to(R) / 255
+    x = x[None] if x.ndim == 2 else x.movedim(-1, 0)
+    y = 255 * JPEG(tuple(x.shape), quality, subsampling, R)(x)
+    assert close(y, y.round())
+    return (y[0] if image.ndim == 2 else y.movedim(0, -1)).numpy()
+
+
+@pytest.mark.parametrize("H, W", [(96, 104), (61, 47), (33, 50)])
+@pytest.mark.parametrize("subsampling", [(1, 1), (1, 2), (2, 2)])
+@pytest.mark.parametrize("quality", [10, 50, 75, 100])
+def test_jpeg_agrees_with_another_codec(quality, subsampling, H, W):
+    """Not to the bit: that one's cosines are of whole numbers. A third of a level on average, most entries equal."""
+    image = photograph(H, W)
+    (want, _), got = pil(image, quality, subsampling), ours(image, quality, subsampling)
+    assert np.abs(got - want).mean() < 0.35 and (got == want).mean() > 0.75
+    loss, theirs = np.abs(got - image).mean(), np.abs(want - image).mean()
+    assert (
+        0.94 * theirs < loss < 1.02 * theirs
+    )  # less where nearly all that is lost is lost in whole-number cosines
+
+
+@pytest.mark.parametrize("quality", [5, 25, 50, 90])
+def test_grey_jpeg_agrees_with_another_codec(quality):
+    image = photograph(43, 66, grey=True)
+    (want, _), got = pil(image, quality, (1, 1)), ours(image, quality, (1, 1))
+    assert np.abs(got - want).mean() < 0.35 and (got == want).mean() > 0.75
+
+
+@pytest.mark.parametrize("quality", [1, 7, 33, 49, 50, 51, 75, 92, 100])
+def test_jpeg_tables_are_those_in_the_file(quality):
+    _, tables = pil(photograph(16, 16), quality, (2, 2))
+    for table, here in zip((LUMINANCE, CHROMINANCE), (tables[0], tables[1]), strict=True):
+        assert quantisation(table, quality).flatten().tolist() == list(here)
+
+
+def test_jpeg_blocks_are_rounded_cosines():
+    """One block, by scipy's cosine transform."""
+    from scipy.fft import dctn, idctn
+
+    x = Rng(3, "test").uniform(1, 1, 8, 8)[0]
+    steps = quantisation(LUMINANCE, 30).numpy()
+    count = dctn(np.floor(255 * x[0].numpy() + 0.5) - 128, norm="ortho") / steps
+    want = np.clip(np.floor(idctn(np.round(count) * steps, norm="ortho") + 128.5), 0, 255) / 255
+    assert np.allclose(JPEG((1, 8, 8), 30, dtype=R)(x)[0].numpy(), want, rtol=0, atol=1e-12)
+
+
+def test_jpeg_smooth_is_the_codec_where_nothing_is_rounded_away():
+    """At quality 100 the rounding is all that differs; the means of chroma stay."""
+    x = torch.from_numpy(photograph(31, 40)).to(R).movedim(-1, 0) / 255
+    for subsampling, gap in (((1, 1), 1.5), ((1, 2), 2.0), ((2, 2), 2.0)):
+        A = JPEG(tuple(x.shape), 100, subsampling, R)
+        assert 255 * (A(x) - A.smooth(x)).abs().mean() < gap / 2
+    assert close(JPEG(tuple(x.shape), 50, (1, 1), R).smooth(2 * x - 0.5), (2 * x - 0.5).clamp(0, 1))
+
+
+def test_jpeg_of_what_it_made_changes_little():
+    x = torch.from_numpy(photograph(24, 32)).to(R).movedim(-1, 0) / 255
+    A = JPEG(tuple(x.shape), 40, (1, 1), R)
+    once = A(x)
+    assert (A(once) - once).abs().mean() < 0.05 * (once - x).abs().mean()
+
+
+@pytest.mark.parametrize(
+    "words, says",
+    [
+        (dict(shape=(4, 8, 8)), "RGB"),
+        (dict(quality=0), "quality = 0"),
+        (dict(quality=101), "quality = 101"),
+        (dict(subsampling=(2, 1)), "subsampling"),
+        (dict(dtype=C), "real"),
+    ],
+)
+def test_jpeg_that_cannot_be(words, says):
+    with pytest.raises(BadInput, match=says):
+        JPEG(**{"shape": (3, 8, 8), **words})
+
+
+# Counts through matter.
+
+
+def test_beer_lambert():
+    A = BeerLambert(Dense(torch.tensor([[1.0, 2.0], [0.0, 1.0]], dtype=R)), 1e4, 7.0)
+    x = torch.tensor([0.5, 0.25], dtype=R)
+    assert close(A(x), torch.tensor([1e4 * np.exp(-1.0) + 7, 1e4 * np.exp(-0.25) + 7], dtype=R))
+    assert close(
+        A.linearize(x)(torch.tensor([1.0, 0.0], dtype=R))[0], torch.tensor(-1e4 * np.exp(-1.0), dtype=R)
+    )
+
+
+def test_beer_lambert_is_the_rate_of_poisson_counts():
+    """The score of the likelihood is the one of the textbook: A^T (I0 exp(-p) (1 - y / mean))."""
+    A = BeerLambert(Dense(normal(6, 3).abs()), 100.0, 2.0)
+    x = normal(3, seed=1).abs().requires_grad_()
+    y = Poisson().sample(A(x.detach()), 0)
+    (g,) = torch.autograd.grad(Poisson().log_likelihood(y, A(x)).sum(), x)
+    through = 100 * torch.exp(-A.A(x.detach()))
+    assert close(g, A.A.H(through * (1 - y / (through + 2))), 1000)
+
+
+def test_line_integrals_undo_the_counts_and_know_their_variance():
+    p = torch.linspace(0.1, 3, 6, dtype=R)
+    A = BeerLambert(Dense(torch.eye(6, dtype=R)), 1e5, 40.0)
+    assert close(line_integrals(A(p), 1e5, 40.0), p)
+    counts = torch.stack([Poisson().sample(A(p), seed) for seed in range(400)])
+    variance = line_integrals(counts, 1e5, 40.0).var(0)
+    assert ((line_integral_weights(A(p), 40.0) * variance - 1).abs() < 5 * (2 / 400) ** 0.5).all()
+    assert close(line_integral_weights(A(p) - 40), A(p) - 40)
+    assert line_integrals(torch.zeros(1, dtype=R), 100.0, floor=0.1).item() == pytest.approx(np.log(1000))
+    with pytest.raises(BadInput, match="floor = 0"):
+        line_integrals(A(p), 1.0, floor=0)
+
+
+@pytest.mark.parametrize(
+    "words, says",
+    [
+        (dict(I0=0.0), "I0 = 0.0"),
+        (dict(background=-1.0), "background = -1.0"),
+        (dict(I0=torch.ones(4)), "broadcast"),
+        (dict(A=Intensity((2,), R)), "linear"),
+        (dict(A=Dense(torch.eye(2, dtype=C))), "real"),
+    ],
+)
+def test_beer_lambert_that_cannot_be(words, says):
+    with pytest.raises(BadInput, match=says):
+        BeerLambert(**{"A": Dense(torch.eye(2, dtype=R)), "I0": 10.0, **words})
