@@ -1,11 +1,13 @@
 """Inpainting: only some entries of the signal are seen."""
 
 from dataclasses import dataclass
+from math import prod
 
 import torch
 from torch import Tensor
 
 from workbench._errors import BadInput
+from workbench._rng import Rng
 from workbench.operators._linear import Linear, ridge
 from workbench.operators._operator import checked
 
@@ -14,7 +16,8 @@ from workbench.operators._operator import checked
 class Mask(Linear):
     """y = x[mask]: the entries where the mask is True, flattened to (m,), so that every number of y is a measurement.
 
-    mask: (*signal) bool.  dtype: of the signal, float32 by default.  `A.H(y)` puts zeros where nothing was seen.
+    mask: (*signal) bool, made by `random_mask`, `box_mask` or by hand; `mask.expand(3, H, W)` hides whole pixels of a
+    colour image.  dtype: of the signal, float32 by default.  `A.H(y)` puts zeros where nothing was seen.
     """
 
     card = dict(family="inpainting", linear=True, svd=True, source="")
@@ -64,3 +67,36 @@ class Mask(Linear):
         if (rho == 0).any() and not self.mask.all():
             raise BadInput("solve: rho = 0 and the mask hides entries, so there is no inverse; use rho > 0")
         return b / (self.mask + rho)
+
+
+def random_mask(shape, keep, seed=0):
+    """A bool mask of `shape` with round(keep * size) entries True, at places drawn without replacement: random inpainting.
+
+    keep: the share of entries that are seen, above 0 and at most 1.
+    """
+    size = prod(shape)
+    seen = round(keep * size)
+    if not (0 < keep <= 1 and seen >= 1):
+        raise BadInput(
+            f"random_mask: keep = {keep} leaves {seen} of {size} entries; use a share above 0 and at most 1"
+        )
+    mask = torch.zeros(size, dtype=torch.bool)
+    mask[Rng(seed, "mask").uniform(1, size)[0].argsort()[:seen]] = True
+    return mask.reshape(shape)
+
+
+def box_mask(shape, corner, size):
+    """A bool mask of `shape`, False in the box of `size` whose first entry is `corner`, True around it: a hole.
+
+    corner, size: one number an axis of the shape, or of its last axes. Raises BadInput where the box leaves the signal.
+    """
+    last = tuple(shape)[len(shape) - len(corner) :]
+    if len(corner) != len(size) or not all(
+        0 <= c and 1 <= k and c + k <= n for c, k, n in zip(corner, size, last, strict=True)
+    ):
+        raise BadInput(
+            f"box_mask: the box of size = {tuple(size)} at corner = {tuple(corner)} should lie inside {last}"
+        )
+    mask = torch.ones(shape, dtype=torch.bool)
+    mask[(..., *[slice(c, c + k) for c, k in zip(corner, size, strict=True)])] = False
+    return mask
