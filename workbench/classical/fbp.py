@@ -1,4 +1,4 @@
-"""Filtered back-projection, the inverse of parallel-beam tomography."""
+"""Filtered back-projection, the inverse of tomography in a plane."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,7 +7,10 @@ from math import pi
 import torch
 
 from workbench._errors import BadInput
+from workbench.classical._fan import fan_back_projection
+from workbench.classical._ramp import ramp_filtered
 from workbench.operators._operator import checked
+from workbench.operators.fan_beam import FanBeam
 from workbench.operators.radon import ParallelBeam
 
 
@@ -39,20 +42,23 @@ class FBP:
     window: Callable = ram_lak
 
     def reconstruct(self, problem):
-        """The image (*, H, W) of problem.y: (*, n_angles, detectors); problem.A should be a ParallelBeam."""
+        """The image (*, H, W) of problem.y: (*, n_angles, detectors); problem.A a ParallelBeam or a FanBeam."""
         return filtered_back_projection(problem.A, problem.y, self.window)
 
 
 def filtered_back_projection(A, y, window=ram_lak):
     """The image (*, H, W) in 1/mm of y: (*, n_angles, detectors), its views weighted by their angular share.
 
-    Raises BadInput unless A is a ParallelBeam and y fits it.
+    Raises BadInput unless A is a ParallelBeam or a FanBeam and y fits it.
     """
-    if not isinstance(A, ParallelBeam):
+    if not isinstance(A, ParallelBeam | FanBeam):
         raise BadInput(
-            f"FBP: A is a {type(A).__name__}, it should be a ParallelBeam; give the operator of the scan itself"
+            f"FBP: A is a {type(A).__name__}, it should be a ParallelBeam or a FanBeam (and for a ConeBeam, use FDK); "
+            f"give the operator of the scan itself"
         )
     checked(y, A.out_shape, A.out_dtype, "FBP")
+    if isinstance(A, FanBeam):
+        return fan_back_projection(A, y, window)
     weights = angular_shares(A.angles).to(y.dtype)
     return back_projected(A, weights[:, None] * ramp_filtered(y, A.spacing, window))
 
@@ -71,26 +77,6 @@ def angular_shares(angles):
     if len(t) > 1 and gaps[widest] > 4 * others > 0:
         gaps[widest] = others
     return torch.empty_like(gaps).scatter_(0, order, (gaps + gaps.roll(1)) / 2)
-
-
-def ramp_filtered(y, spacing, window=ram_lak):
-    """The views convolved with the band-limited ramp, times `window` over frequency; in 1/mm.
-
-    The ramp is sampled in space, spacing^2 h(n) = 1/4 at 0, -1/(pi n)^2 at odd n, else 0 (Kak and Slaney 1988,
-    section 3.3.3): sampled in frequency it would vanish at frequency 0, and the image would lose its mean.
-    """
-    detectors = y.shape[-1]
-    size = (
-        1 << (2 * detectors - 1).bit_length()
-    )  # long enough for the circular convolution to be the straight one
-    n = torch.arange(size, dtype=torch.float64, device=y.device)
-    n = torch.minimum(n, size - n)
-    h = torch.where(n % 2 == 1, -1 / (pi * n.clamp_min(1)) ** 2, 0.0)
-    h[0] = 0.25
-    nyquist = torch.fft.fftfreq(size, dtype=torch.float64, device=y.device).abs() * 2
-    gain = torch.fft.fft(h).real * window(nyquist) / spacing
-    q = torch.fft.ifft(torch.fft.fft(y, size) * gain.to(y.dtype.to_real()))[..., :detectors]
-    return q if y.is_complex() else q.real
 
 
 def back_projected(A, q):
