@@ -209,6 +209,11 @@ def test_toeplitz_is_the_normal_map_within_the_error(shape):
         assert gap(T(x), want) < 3 * A.error
         assert gap(T(x), A.H(scale * A(x))) < 3 * A.error
         assert dot_test(T) < 1e-14 and T.in_shape == shape
+    assert A.to(torch.complex64).toeplitz(weights).in_dtype == torch.complex64
+    with pytest.raises(BadInput, match=r"\(149,\).*\(150,\)"):
+        A.toeplitz(weights[1:])
+    with pytest.raises(BadInput, match="complex128"):
+        A.toeplitz(weights * 1j)
 
 
 def test_toeplitz_matrix_from_its_kernel():

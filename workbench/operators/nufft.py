@@ -116,10 +116,17 @@ class NUFFT(Linear):
         al. 2005.
         """
         double = tuple(2 * n for n in self.shape)
-        wide = replace(self, shape=double)
-        ones = torch.ones(self.out_shape, dtype=self.dtype, device=self.device)
+        if weights is None:
+            weights = torch.ones(self.out_shape, device=self.device)
+        if weights.is_complex() or tuple(weights.shape) != self.out_shape:
+            raise BadInput(
+                f"NUFFT.toeplitz: weights is {weights.dtype} {tuple(weights.shape)}, it should be real and have the "
+                f"shape of the samples, {self.out_shape}"
+            )
         psf = (
-            wide.adjoint(ones if weights is None else ones * weights) * sqrt(prod(double)) / prod(self.shape)
+            replace(self, shape=double).adjoint(weights.to(self.dtype))
+            * sqrt(prod(double))
+            / prod(self.shape)
         )
         return Toeplitz.of(psf)
 

@@ -1,11 +1,10 @@
 """Convolution on a finite window: the normal operator of Fourier samples at any points."""
 
 from dataclasses import dataclass
-from functools import cached_property
 
 import torch
 from torch import Tensor
-from torch.fft import fft, fftn, ifft, ifftshift
+from torch.fft import fftn, ifftn, ifftshift
 
 from workbench._errors import BadInput
 from workbench.operators._batches import by_rows
@@ -68,19 +67,10 @@ class Toeplitz(Linear):
     def adjoint(self, y):
         return self.forward(y)
 
-    # One axis at a time: the rows that are zero, or will be cut off, are never transformed.
-
     def _filter(self, x):
-        for axis in self._axes:
-            x = fft(x, n=2 * x.shape[axis], dim=axis)
-        x = x * self.spectrum
-        for axis in reversed(self._axes):
-            x = ifft(x, dim=axis).narrow(axis, 0, x.shape[axis] // 2)
-        return x
-
-    @cached_property
-    def _axes(self):
-        return tuple(range(-1, -self.spectrum.ndim - 1, -1))
+        axes = tuple(range(-self.spectrum.ndim, 0))
+        x = ifftn(fftn(x, s=self.spectrum.shape, dim=axes) * self.spectrum, dim=axes)
+        return x[(..., *[slice(n) for n in self.in_shape])]
 
 
 @dataclass(frozen=True, eq=False)
