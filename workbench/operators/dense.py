@@ -95,3 +95,28 @@ class GaussianSensing(Dense):
     @classmethod
     def example(cls, rng, dtype=torch.float64):
         return cls.draw(6, (3, 5), rng.seed, dtype)
+
+
+@dataclass(frozen=True, eq=False)
+class RademacherSensing(Dense):
+    """y = M x with independent entries +-1 / sqrt(m) (complex: (+-1 +- i) / sqrt(2 m)), so E ||A x||^2 = ||x||^2.
+
+    Compressed sensing with signs alone; every column has norm 1 exactly. Achlioptas 2003. Build one with
+    `RademacherSensing.draw(m, shape, seed)`.
+    """
+
+    card = dict(family="compressed sensing", linear=True, svd=True, source="Achlioptas 2003")
+
+    @classmethod
+    def draw(cls, m, shape, seed=0, dtype=torch.float32):
+        """A matrix with m rows for signals of `shape`, drawn with `seed`."""
+        if m < 1:
+            raise BadInput(f"RademacherSensing: m = {m} should be at least 1")
+        parts = 2 if dtype.is_complex else 1
+        signs = 1 - 2 * (Rng(seed, "operator").uniform(parts, m, prod(shape)) < 0.5).to(dtype.to_real())
+        matrix = torch.complex(*signs) if dtype.is_complex else signs[0]
+        return cls(matrix / (m * parts) ** 0.5, tuple(shape))
+
+    @classmethod
+    def example(cls, rng, dtype=torch.float64):
+        return cls.draw(6, (3, 5), rng.seed, dtype)
