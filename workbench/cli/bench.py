@@ -13,7 +13,20 @@ from workbench.cli._flags import whole
 SUITES = ("speed", "g2")
 POOLS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
 BUSY = 0.5  # load average from which the machine is not quiet
-HEADER = ("what", "threads", "ours, ms", "(least)", "against", "ms", "(least)", "ratio", "goal", "met")
+HEADER = (
+    "what",
+    "threads",
+    "ours, ms",
+    "(least)",
+    "against",
+    "ms",
+    "(least)",
+    "ratio",
+    "goal",
+    "met",
+    "error",
+    "(theirs)",
+)
 
 
 def main(argv):
@@ -110,14 +123,14 @@ def speed(threads):
     import torch
 
     from workbench._allocator import keep_large_blocks
-    from workbench.cli import _speed
+    from workbench.cli import _race, _speed
 
     keep_large_blocks()  # for both sides of a race, as every command does
     torch.set_num_threads(threads)
     rows = []
     for entry in _speed.races():
         print(f"  {threads} thread{'s'[: threads > 1]}: {entry.name}", file=sys.stderr, flush=True)
-        rows.append(dict(threads=threads, **_speed.race(entry)))
+        rows.append(dict(threads=threads, **_race.race(entry)))
     return rows
 
 
@@ -132,7 +145,17 @@ def machine():
         except PackageNotFoundError:
             return None
 
-    packages = ("torch", "numpy", "sigpy", "scikit-image")
+    packages = (
+        "torch",
+        "numpy",
+        "numba",
+        "sigpy",
+        "scikit-image",
+        "deepinv",
+        "astra-toolbox",
+        "torchkbnufft",
+        "finufft",
+    )
     return dict(
         processor=processor(), cores=os.cpu_count(), load=load(), python=platform.python_version()
     ) | {name: of(name) for name in packages}
@@ -155,13 +178,26 @@ def cells(row):
     def ms(value):
         return "" if value is None else f"{value:.0f}" if value >= 100 else f"{value:.3g}"
 
-    peer = (
-        (ms(row["peer_ms"]), ms(row["peer_min_ms"])) if row["peer_ms"] is not None else ("not installed", "")
-    )
+    def error(name):
+        return "" if row.get(name) is None else f"{row[name]:.1e}"
+
+    absent = "" if row["against"].startswith("no ") else "not installed"
+    peer = (ms(row["peer_ms"]), ms(row["peer_min_ms"])) if row["peer_ms"] is not None else (absent, "")
     ratio = "" if row["ratio"] is None else f"{row['ratio']:.2f}"
     met = {None: "", True: "yes", False: "NO"}[row["met"]]
     ours = ms(row["ours_ms"]), ms(row["ours_min_ms"])
-    return (row["name"], str(row["threads"]), *ours, row["against"], *peer, ratio, row["goal"] or "", met)
+    errors = error("error"), error("peer_error")
+    return (
+        row["name"],
+        str(row["threads"]),
+        *ours,
+        row["against"],
+        *peer,
+        ratio,
+        row["goal"] or "",
+        met,
+        *errors,
+    )
 
 
 def plain(rows):
