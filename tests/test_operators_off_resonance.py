@@ -70,10 +70,11 @@ def test_the_error_falls_with_the_segments():
     )
 
 
-@pytest.mark.parametrize("hertz, readout", [(0, 0.02), (40, 0.01), (300, 0.02), (500, 0.04)])
+@pytest.mark.parametrize("hertz, readout", [(0, 0.02), (40, 0.01), (300, 0.02), (500, 0.04), (2000, 0.1)])
 def test_as_many_segments_as_the_error_needs(hertz, readout):
     w, times, f = scan((12, 10), max(hertz, 1e-9), readout)
     A = OffResonance.within(NUFFT(w, (12, 10)), f, times, 1e-3)
+    assert A.cycles == pytest.approx(hertz * readout * 100 / 101, abs=1e-6)
     assert A.error <= 1e-3 and A.segments <= 1.2 * hertz * readout + 4
     assert A.segments == 1 or replace(A, segments=A.segments - 1).error > 1e-3
 

@@ -123,12 +123,8 @@ class NUFFT(Linear):
                 f"NUFFT.toeplitz: weights is {weights.dtype} {tuple(weights.shape)}, it should be real and have the "
                 f"shape of the samples, {self.out_shape}"
             )
-        psf = (
-            replace(self, shape=double).adjoint(weights.to(self.dtype))
-            * sqrt(prod(double))
-            / prod(self.shape)
-        )
-        return Toeplitz.of(psf)
+        wide, scale = replace(self, shape=double), sqrt(prod(double)) / prod(self.shape)
+        return Toeplitz.of(scale * wide.adjoint(weights.to(self.dtype)))
 
     def deapodised(self, x):
         """x over what the interpolation does to each pixel: the real diagonal D of A = sampled D."""
@@ -217,16 +213,18 @@ class _KaiserBessel:
 
     def __call__(self, u):
         inside = (1 - (2 * u / self.width) ** 2).clamp_min(0)
-        return torch.special.i0(self.beta * inside.sqrt()) / torch.special.i0(
-            torch.tensor(self.beta).double()
-        )
+        return torch.special.i0(self.beta * inside.sqrt()) / self._peak
+
+    @property
+    def _peak(self):
+        return torch.special.i0(torch.tensor(self.beta, dtype=torch.float64))
 
     def transform(self, nu):
         """The Fourier transform at nu cycles per cell: width / I0(beta) sinh(z) / z, z^2 = beta^2 - (pi width nu)^2."""
         square = self.beta**2 - (pi * self.width * nu) ** 2
         z = square.abs().sqrt().clamp_min(1e-30)
         ratio = torch.where(square > 0, torch.sinh(z.clamp_max(self.beta)) / z, torch.sin(z) / z)
-        return self.width / torch.special.i0(torch.tensor(self.beta).double()) * ratio
+        return self.width * ratio / self._peak
 
 
 def _neighbours(u, kernel):

@@ -1,8 +1,9 @@
 """Off-resonance: the phase that an inhomogeneous field adds while a scan is read out."""
 
+from bisect import bisect_left
 from dataclasses import dataclass, replace
 from functools import cached_property
-from math import pi
+from math import ceil, pi
 
 import torch
 from torch import Tensor
@@ -12,7 +13,7 @@ from workbench.operators._linear import Linear
 from workbench.operators._operator import Alike
 from workbench.operators.nufft import NUFFT
 
-BINS = 512  # of the histogram of the field map
+BINS = 512  # of the histogram of the field map, at least, and 16 a cycle
 CUTOFF = (
     1e-6  # of the singular values of the fit: a lower one makes large b_l, which amplify what A rounds off
 )
@@ -29,8 +30,8 @@ class OffResonance(Alike, Linear):
     times: t in s, real, broadcastable to A.out_shape, so (samples,) or (shots, samples) for every coil; counted from
     where the image has no off-resonance phase (excitation, or the echo). For CartesianMRI they are in the order of its
     measurements, A.sample(grid of times).
-    segments: L; each costs one A. About 1.2 (max f - min f) (max t - min t) + 4 of them reach an error of 1e-3;
-    `OffResonance.within(A, field_map, times, error)` takes as many as it needs.
+    segments: L; each costs one A. About 1.2 cycles + 4 of them reach an error of 1e-3, `cycles` being (max f - min f)
+    (max t - min t); `OffResonance.within(A, field_map, times, error)` takes as many as it needs.
 
     exp(-2 pi i f t_k) = sum_l b_l(t_k) exp(-2 pi i f tau_l) with L times tau_l evenly over the readout, and b_l(t) the
     least-squares fit over the histogram of f: y = sum_l b_l A (exp(-2 pi i f tau_l) x). `error` says how close that is;
@@ -72,15 +73,19 @@ class OffResonance(Alike, Linear):
 
     @classmethod
     def within(cls, A, field_map, times, error=1e-3):
-        """The operator with the fewest segments whose `error` is at most `error`, from 1e-6 up."""
-        if not 1e-6 <= error < 1:
-            raise BadInput(f"OffResonance.within: error = {error} should be from 1e-6 to 1")
-        made = cls(A, field_map, times, 1)
-        cycles = (field_map.max() - field_map.min()) * (times.max() - times.min())
-        made = replace(made, segments=1 + int(cycles.item()))
-        while made.error > error:
-            made = replace(made, segments=made.segments + 1)
-        return made
+        """The operator with the fewest segments whose `error` is at most `error`, from 1e-5 up."""
+        if not 1e-5 <= error < 1:
+            raise BadInput(f"OffResonance.within: error = {error} should be from 1e-5 to 1")
+        made, enough = cls(A, field_map, times, 1), 1
+        met = lambda segments: replace(made, segments=segments).error <= error
+        while not met(enough):
+            enough *= 2
+        return replace(made, segments=bisect_left(range(enough), True, lo=enough // 2 + 1, key=met))
+
+    @property
+    def cycles(self):
+        """The turns that the fastest spins gain on the slowest ones during the readout: a float."""
+        return ((self.field_map.max() - self.field_map.min()) * (self.times.max() - self.times.min())).item()
 
     @cached_property
     def error(self):
@@ -126,17 +131,17 @@ class OffResonance(Alike, Linear):
     def _knots(self):
         """The times tau_l: (L,)."""
         first, last = self.times.detach().double().aminmax()
-        share = torch.linspace(0, 1, self.segments) if self.segments > 1 else torch.tensor([0.5])
-        return first + (last - first) * share.to(first)
+        share = (torch.arange(self.segments) + 0.5 * (self.segments == 1)).to(first)
+        return first + (last - first) * share / max(self.segments - 1, 1)
 
     @cached_property
     def _histogram(self):
-        """The middles of the bins of the field map, in Hz, and the share of the pixels in each: (BINS,) both."""
-        f = self.field_map.detach().double().flatten()
-        low, width = f.min(), (f.max() - f.min()) / BINS
-        where = ((f - low) / width).nan_to_num(0).long().clamp_max(BINS - 1)
-        share = torch.bincount(where, minlength=BINS) / f.numel()
-        return low + width * (torch.arange(BINS).to(f) + 0.5), share.to(f)
+        """The middles of the bins of the field map, in Hz, and the share of the pixels in each: (bins,) both."""
+        f, bins = self.field_map.detach().double().flatten(), max(BINS, 16 * ceil(self.cycles))
+        low, width = f.min(), (f.max() - f.min()) / bins
+        where = ((f - low) / width).nan_to_num(0).long().clamp_max(bins - 1)
+        share = torch.bincount(where, minlength=bins).to(f) / f.numel()
+        return low + width * (torch.arange(bins).to(f) + 0.5), share
 
     @cached_property
     def _fit(self):
