@@ -239,6 +239,28 @@ def test_earth_rotation():
     assert u == pytest.approx(-L / 1e-3) and v == pytest.approx(0, abs=1e-3)
 
 
+def test_uv_is_the_baseline_seen_from_the_source():
+    """Its parts along the derivatives of the source's direction by right ascension (east) and declination (north)."""
+    stations, hours, ra, dec = 6e6 * normal(4, 3), [0.0, 7.3, 16.1], 3.7, -21.0
+    uv, baselines, scans = earth_rotation(stations, hours, ra, dec, 2e-3, elevation=-90.0)
+
+    def direction(longitude, latitude):
+        return torch.stack(
+            [
+                latitude.cos() * longitude.cos(),
+                latitude.cos() * longitude.sin(),
+                latitude.sin() + 0 * longitude,
+            ]
+        )
+
+    for row, (i, j), scan in zip(uv, baselines.tolist(), scans.tolist(), strict=True):
+        at = torch.deg2rad(torch.tensor([15 * (ra - hours[scan]), dec], dtype=R))  # turning with the Earth
+        by_longitude, by_latitude = torch.func.jacrev(direction, argnums=(0, 1))(*at)
+        b = (stations[i] - stations[j]) / 2e-3
+        assert close(row, torch.stack([b @ by_longitude / at[1].cos(), b @ by_latitude]), 1e4)
+    assert len(uv) == 18
+
+
 def test_stations_below_the_horizon_see_nothing():
     stations = 6.4e6 * torch.tensor([[1.0, 0, 0], [0.99, 0.1, 0], [-1.0, 0, 0]], dtype=R)
     _, baselines, _ = earth_rotation(stations, [0.0], 0.0, 0.0, 1e-3)
