@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+import torch
+
+from workbench._errors import BadInput
 from workbench._rng import Rng
 
 
@@ -28,7 +31,40 @@ class Noise:
         """log p(y | clean), normalised: float64 (*batch,) for y: (*m) and clean: (*batch, *m)."""
         raise NotImplementedError(f"{type(self).__name__} should define log_likelihood(y, clean)")
 
+    def gradient(self, y, clean):
+        """The gradient of log p(y | clean) in clean, of its shape and dtype; d log p = Re<gradient, d clean>."""
+        with torch.enable_grad():
+            clean = clean.detach().requires_grad_()
+            (g,) = torch.autograd.grad(self.log_likelihood(y, clean).sum(), clean)
+        return g
+
 
 def standard_normal(clean, rng):
     """One row of standard normal numbers in the shape of `clean`."""
     return rng.normal(clean[None])[0]
+
+
+def summed(terms, ndim):
+    """The sum over the last `ndim` axes, in double precision: the log-density of y from that of its entries."""
+    return terms.double().sum(tuple(range(terms.ndim - ndim, terms.ndim))) if ndim else terms.double()
+
+
+def beside(like, value):
+    """`value`, a number or a tensor that broadcasts to `like`, as a real tensor on its device, in double precision."""
+    return torch.as_tensor(value, dtype=torch.float64).to(like.device)
+
+
+def positive(who, name, value):
+    """Raise BadInput unless `value`, a number or a real tensor, is finite and above 0 everywhere."""
+    value = torch.as_tensor(value)
+    if value.is_complex() or not (value.isfinite().all() and (value > 0).all()):
+        raise BadInput(f"noise.{who}: {name} = {value} should be positive and finite")
+
+
+def real(who, clean):
+    """`clean`, in double precision; BadInput where it is complex."""
+    if clean.is_complex():
+        raise BadInput(
+            f"noise.{who}: A(x) is complex, it should be real; measure an intensity or a magnitude"
+        )
+    return clean.double()

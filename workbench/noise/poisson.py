@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from workbench._errors import BadInput
-from workbench.noise._noise import Noise
+from workbench.noise._noise import Noise, summed
 from workbench.noise.gaussian import Gaussian
 
 
@@ -55,7 +55,7 @@ class Poisson(Noise):
         """sum y log rate - rate - log y!, in float64."""
         rate, y = self.mean(clean).double().clamp_min(1e-12), y.double()
         terms = y * rate.log() - rate - torch.lgamma(y + 1)
-        return terms.sum(tuple(range(rate.ndim - y.ndim, rate.ndim)))
+        return summed(terms, y.ndim)
 
     def gaussian(self, y):
         """The plug-in Gaussian noise of (y - background) / gain, whose variance is max(y, 1) / gain^2."""
