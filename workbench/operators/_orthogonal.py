@@ -4,14 +4,15 @@ from dataclasses import dataclass
 from math import prod
 
 from workbench._errors import BadInput
-from workbench.operators._linear import Linear, ridge
+from workbench.operators._linear import ridge
 from workbench.operators._operator import checked
+from workbench.operators._placed import Placed
 from workbench.operators.diagonal import Diagonal
 from workbench.operators.mask import Mask
 
 
 @dataclass(frozen=True, eq=False)
-class OrthogonalRows(Linear):
+class OrthogonalRows(Placed):
     """A A^H = diag(row_power): every measurement looks at a direction of its own.
 
     row_power: real tensor that broadcasts to out_shape, >= 0.
@@ -40,7 +41,7 @@ class OrthogonalRows(Linear):
 
 
 @dataclass(frozen=True, eq=False)
-class OrthogonalColumns(Linear):
+class OrthogonalColumns(Placed):
     """A^H A = diag(column_power): every entry of the signal is measured for itself.
 
     column_power: real tensor that broadcasts to in_shape, >= 0.

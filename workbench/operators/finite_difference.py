@@ -7,15 +7,16 @@ from math import pi
 import torch
 
 from workbench._errors import BadInput
-from workbench.operators._linear import Linear, ridge
+from workbench.operators._linear import ridge
 from workbench.operators._operator import checked
+from workbench.operators._placed import Placed
 from workbench.operators.dct import DCT, transformed_axes
 from workbench.operators.diagonal import Diagonal
 from workbench.operators.mask import Mask
 
 
 @dataclass(frozen=True, eq=False)
-class FiniteDifference(Linear):
+class FiniteDifference(Placed):
     """y[a] = x[i + 1] - x[i] along axis a, 0 at its last entry: forward differences, the discrete gradient.
 
     shape: of the signal.  axes: those along which differences are taken, by default all.  y: (*, len(axes), *shape).
@@ -70,7 +71,7 @@ class FiniteDifference(Linear):
         return C.adjoint(C.forward(b) / (self._eigenvalues(b.device) + rho))
 
     def svd(self):
-        values = self._eigenvalues().sqrt()
+        values = self._eigenvalues(self.device).sqrt()
         V = DCT(self.shape, self._axes, self.dtype).H @ Mask(values > 0, self.dtype).H
         s = values[values > 0]
         return self @ V @ Diagonal(1 / s, self.dtype), s, V

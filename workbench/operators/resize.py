@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 
 from workbench._errors import BadInput
-from workbench.operators._linear import Linear
+from workbench.operators._placed import Placed
 from workbench.operators.kronecker import Kronecker
 
 
@@ -33,7 +33,7 @@ def lanczos3(t):
 
 
 @dataclass(frozen=True, eq=False)
-class Resize(Linear):
+class Resize(Placed):
     """y = (R_1 x R_2 x ...) x, resampled with a filter: an axis of n pixels becomes one of m.
 
     shape, resized: the shapes of x and y, any number of axes; an axis whose size does not change is left alone.  filter: a
@@ -65,7 +65,7 @@ class Resize(Linear):
     def example(cls, rng, dtype=torch.float64):
         return cls((7, 4, 2), (3, 6, 2), keys_cubic, dtype)
 
-    def along(self, device=None):
+    def along(self, device):
         """The resampling as a Kronecker product of one matrix for each axis, on `device`."""
         known = self.__dict__.setdefault("_along", {})
         if device not in known:
@@ -81,17 +81,17 @@ class Resize(Linear):
         return self.along(y.device).adjoint(y)
 
     def norm(self):
-        return self.along().norm()
+        return self.along(self.device).norm()
 
     def svd(self):
-        return self.along().svd()
+        return self.along(self.device).svd()
 
     def solve(self, b, rho, x0=None, tol=None):
         """(A^H A + rho I)^{-1} b in closed form, from the singular values of each axis."""
         return self.along(b.device).solve(b, rho)
 
     def gram_spectrum(self, axes, probes=64):
-        return self.along().gram_spectrum(axes)
+        return self.along(self.device).gram_spectrum(axes)
 
 
 def resampling_matrix(n, m, filter):
