@@ -171,6 +171,7 @@ def test_an_adjoint_of_a_conjugate_view():
 def test_to_keeps_the_precision_of_the_points():
     A = NUFFT.example(Rng(0), torch.complex64).to(torch.float64)
     assert A.points.dtype == torch.float64 and A.dtype == torch.complex128
+    assert A.to(torch.float32).points.dtype == torch.float64
     assert NonCartesianMRI.example(Rng(0)).to(torch.float32).points.dtype == torch.float64
 
 
@@ -424,6 +425,12 @@ def test_the_ramp_grids_a_radial_scan(make, shape):
     A = NUFFT(w, shape, dtype=torch.complex128)
     assert gridding_error(A, weights) < 0.01
     assert gridding_error(A, torch.full_like(weights, weights.mean())) > 0.5
+
+
+def test_a_spoke_weighs_as_much_as_half_the_way_to_its_neighbours():
+    w = radial(6, 9)[[3, 0, 1]]  # at 90, 0 and 30 degrees
+    weights = radial_density(w, (8, 8))
+    assert (weights[:, 0] / weights[:, 0].sum()).tolist() == pytest.approx([75 / 180, 60 / 180, 45 / 180])
 
 
 def test_the_square_of_the_ramp_grids_a_kooshball():
