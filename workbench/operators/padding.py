@@ -48,9 +48,9 @@ class Extension(OrthogonalColumns):
         return x
 
     def adjoint(self, y):
+        first = offsets(self.big, self.small, self.offset)
         for axis, index in self._sources(y.device):
-            shape = (*y.shape[: y.ndim + axis], self.small[axis], *y.shape[y.ndim + axis + 1 :])
-            y = y.new_zeros(shape).index_add(y.ndim + axis, index, y)
+            y = fold(y, axis, first[axis], self.small[axis], index)
         return y
 
 
@@ -86,3 +86,14 @@ class Replicate(Extension):
     def source(i, n):
         """The entry of x, of length n, that stands at index i of its extension."""
         return i.clamp(0, n - 1)
+
+
+def fold(y, axis, first, n, source):
+    """The window of n entries of y from `first` on, and every entry outside it added to the one it came from.
+
+    source: for each entry of y along the axis, its place in the window. Margins are small, so this is nearly one copy.
+    """
+    x = y.narrow(axis, first, n).clone()
+    for start, stop in ((0, first), (first + n, y.shape[axis])):
+        x = x.index_add(axis, source[start:stop], y.narrow(axis, start, stop - start))
+    return x

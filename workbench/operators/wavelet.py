@@ -11,6 +11,7 @@ from workbench._errors import BadInput, unknown
 from workbench.operators._linear import Linear, ridge
 from workbench.operators._operator import checked
 from workbench.operators.dct import transformed_axes
+from workbench.operators.padding import fold
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,18 +153,17 @@ def _filter_bank(name):
     return pywt.Wavelet(name)
 
 
-def _phases(n, taps, device):
-    """Which entries of a periodic signal of even length n the filters meet: those of their even taps and of the odd."""
-    where = (torch.arange(n + taps - 2, device=device) - (taps // 2 - 1)) % n
-    return where[::2], where[1::2]
+def _covered(n, taps, device):
+    """Which entries of a periodic signal of even length n the windows of `taps` entries, two apart, cover in order."""
+    return (torch.arange(n + taps - 2, device=device) - (taps // 2 - 1)) % n
 
 
 def _analyse(x, axis, low, high):
     """(n) -> two of (ceil(n / 2)) along an axis: low-pass and high-pass, every second value."""
     if x.shape[axis] % 2:
         x = torch.cat([x, x.narrow(axis, -1, 1)], dim=axis)
-    half = x.shape[axis] // 2
-    phases = [x.index_select(axis, where) for where in _phases(2 * half, len(low), x.device)]
+    half, covered = x.shape[axis] // 2, _covered(x.shape[axis], len(low), x.device)
+    phases = [x.index_select(axis, covered[p::2]) for p in (0, 1)]  # what the even taps meet, and the odd
     start = phases[0].narrow(axis, 0, half)
     a, d = low[0] * start, high[0] * start
     for t in range(1, len(low)):
@@ -175,14 +175,12 @@ def _analyse(x, axis, low, high):
 
 def _synthesise(a, d, axis, low, high):
     """The transpose of _analyse for an even length: two of (half) -> (2 half) along an axis."""
-    half = a.shape[axis]
-    x = a.new_zeros(*a.shape[:axis], 2 * half, *a.shape[axis % a.ndim + 1 :])
-    for phase, where in enumerate(_phases(2 * half, len(low), a.device)):
-        part = a.new_zeros(*a.shape[:axis], len(where), *a.shape[axis % a.ndim + 1 :])
-        for t in range(phase, len(low), 2):
-            part.narrow(axis, t // 2, half).add_(a, alpha=low[t]).add_(d, alpha=high[t])
-        x = x.index_add(axis, where, part)
-    return x
+    axis, half, reach = axis % a.ndim, a.shape[axis], len(low) // 2 - 1
+    phases = [a.new_zeros(*a.shape[:axis], half + reach, *a.shape[axis + 1 :]) for _ in range(2)]
+    for t in range(len(low)):
+        phases[t % 2].narrow(axis, t // 2, half).add_(a, alpha=low[t]).add_(d, alpha=high[t])
+    covered = _covered(2 * half, len(low), a.device)
+    return fold(torch.stack(phases, dim=axis + 1).flatten(axis, axis + 1), axis, reach, 2 * half, covered)
 
 
 def _fold_last(x, axis, n):
