@@ -95,8 +95,7 @@ class CodedDiffraction(Linear):
 def octanary_masks(count, shape, seed=0, dtype=torch.complex64):
     """(count, *shape) independent d = b1 b2, b1 uniform on {1, -1, i, -i}, b2 = sqrt(1/2) (4 in 5) or sqrt(3) (1 in 5).
 
-    So that E d = E d^2 = 0, E |d|^2 = 1 and E |d|^4 = 2. Candes, Li, Soltanolkotabi 2015, eq. (1.8) of the paper on
-    Wirtinger flow.
+    So that E d = E d^2 = 0, E |d|^2 = 1 and E |d|^4 = 2. Candes, Li, Soltanolkotabi 2015.
     """
     u = Rng(seed, "operator").uniform(_checked_count(count), *shape, 2)
     size = torch.where(u[..., 1] < 0.8, 0.5**0.5, 3**0.5)
@@ -109,7 +108,7 @@ def quaternary_masks(count, shape, seed=0, dtype=torch.complex64):
 
 
 def ternary_masks(count, shape, seed=0, dtype=torch.complex64):
-    """(count, *shape) independent entries 1, 0, -1 with probabilities 1/4, 1/2, 1/4 (Candes et al. 2015, section 1.3)."""
+    """(count, *shape) independent entries 1, 0, -1 with probabilities 1/4, 1/2, 1/4 (Candes et al. 2015)."""
     u = Rng(seed, "operator").uniform(_checked_count(count), *shape)
     return ((u < 0.25).to(dtype.to_real()) - (u >= 0.75).to(dtype.to_real())).to(dtype)
 

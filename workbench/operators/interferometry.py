@@ -1,7 +1,7 @@
 """Very long baseline interferometry: what pairs of telescopes measure of a small source, and what no station can spoil.
 
-The names of the stations' order matter in one way only: a baseline is a pair (i, j) with i < j, and its visibility is
-that of r_i - r_j.
+The order of the stations matters in one way only: a baseline is a pair (i, j) with i < j, and its visibility is that of
+r_i - r_j.
 """
 
 from dataclasses import dataclass, replace
@@ -142,7 +142,7 @@ class ClosurePhase(Operator):
     count: number of visibilities, V: (*, count) complex.  triangles: (T, 3) int64, the indices of V_ij, V_jk and V_ik
     for stations i < j < k; `closure_triangles` lists an independent set.  y: (*, T) complex.
     Phases that stations add cancel. A phasor instead of an angle has no jump at pi, and makes Gaussian noise on y say
-    |y - exp(i psi)|^2 = 2 - 2 cos(difference), the usual misfit of closure phases (Chael et al. 2018, eq. 21).
+    |y - exp(i psi)|^2 = 2 - 2 cos(difference), the usual misfit of closure phases (Chael et al. 2018).
     Where the product is 0 the phasor and its derivative are taken as 0. Jennison 1958.
     """
 
@@ -255,8 +255,8 @@ def earth_rotation(stations, hours, right_ascension, declination, wavelength, el
 
 
 def closure_triangles(baselines, scans):
-    """(T, 3) indices of V_ij, V_jk, V_ik: the triangles at the first station of each scan, (n - 1)(n - 2) / 2 of them,
-    which determine all others.  baselines: (M, 2), pairs i < j.  scans: (M,)."""
+    """(T, 3) indices of V_ij, V_jk, V_ik: the triangles at the first station of each scan, (n - 1)(n - 2) / 2 of them
+    where no baseline is missing, which determine all others.  baselines: (M, 2), pairs i < j.  scans: (M,)."""
     found = []
     for index, stations in _scans(baselines, scans):
         i = stations[0]
