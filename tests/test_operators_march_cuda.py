@@ -3,13 +3,11 @@
 What differs on a GPU is the order of the threads, so these are the kernels' numbers; `test_cuda.py` runs the real thing.
 """
 
-import ctypes
 import shutil
-import subprocess
-from contextlib import nullcontext
+import sys
 from dataclasses import replace
-from types import SimpleNamespace
 
+import fake_cupy
 import pytest
 import torch
 from laws import close, measurements, signals
@@ -19,61 +17,14 @@ from workbench.operators import ConeBeam, FanBeam, ParallelBeam, ParallelBeam3D,
 
 pytestmark = pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++")
 
-PREFIX = """
-#include <cmath>
-using namespace std;
-#define __global__
-#define __device__
-struct Dim { int x; };
-thread_local Dim blockIdx, threadIdx, blockDim;
-template <class T> void atomicAdd(T *place, T value) { *place += value; }
-extern "C" void at_thread(int block, int thread, int size) { blockIdx.x = block; threadIdx.x = thread; blockDim.x = size; }
-"""
-
-
-class Kernel:
-    """A compiled kernel, called as cupy calls one."""
-
-    def __init__(self, library, name):
-        self.library, self.name = library, name
-
-    def __call__(self, blocks, threads, arguments):
-        function = getattr(self.library, self.name)
-        for block in range(blocks[0]):
-            for thread in range(threads[0]):
-                self.library.at_thread(block, thread, threads[0])
-                function(*map(as_c, arguments))
-
-
-def as_c(value):
-    if isinstance(value, torch.Tensor):
-        assert value.is_contiguous()
-        return ctypes.c_void_p(value.data_ptr())
-    return ctypes.c_double(value) if isinstance(value, float) else value
-
 
 @pytest.fixture
 def gpu(monkeypatch, tmp_path):
-    """cupy's names, on the CPU; the tomographs take the kernels of the GPU, and no matrix."""
-
-    def compiled(code, options):
-        name = "_".join(o.strip("-").replace("=", "-") for o in options)
-        source, library = tmp_path / f"{name}.cpp", tmp_path / f"{name}.so"
-        source.write_text(PREFIX + code)
-        subprocess.run(["g++", "-O1", "-shared", "-fPIC", *options, source, "-o", library], check=True)
-        loaded = ctypes.CDLL(str(library))
-        return SimpleNamespace(get_function=lambda name: Kernel(loaded, name))
-
-    cuda = SimpleNamespace(ExternalStream=lambda pointer: nullcontext(), Device=lambda index: nullcontext())
-    fake = SimpleNamespace(RawModule=compiled, from_dlpack=lambda v: v, int32=ctypes.c_int, cuda=cuda)
-    monkeypatch.setattr(_march_cuda, "_cupy", lambda: fake)
-    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: SimpleNamespace(cuda_stream=0))
+    """The tomographs take the kernels of the GPU, and no matrix."""
+    fake_cupy.install(monkeypatch, tmp_path)
     monkeypatch.setattr(_planar, "marching", lambda device: _march_cuda)
     monkeypatch.setattr("workbench.operators.cone_beam.marching", lambda device: _march_cuda)
     monkeypatch.setattr(_planar, "BUDGET", 0)
-    _march_cuda._module.cache_clear()
-    yield
-    _march_cuda._module.cache_clear()
 
 
 def examples(dtype):
@@ -103,6 +54,6 @@ def test_another_model_of_rays_says_so(gpu):
 
 
 def test_without_cupy(monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "cupy", None)
+    monkeypatch.setitem(sys.modules, "cupy", None)
     with pytest.raises(BadInput, match="pip install"):
         _march_cuda._cupy()
