@@ -29,11 +29,11 @@ class Kernel:
         self.library, self.name = library, name
 
     def __call__(self, blocks, threads, arguments):
-        function = getattr(self.library, self.name)
+        function, values = getattr(self.library, self.name), [*map(as_c, arguments)]
         for block in range(blocks[0]):
             for thread in range(threads[0]):
                 self.library.at_thread(block, thread, threads[0])
-                function(*map(as_c, arguments))
+                function(*values)
 
 
 def as_c(value):
