@@ -1,7 +1,8 @@
 """Density compensation: how much of k-space each sample stands for, in cells of the Cartesian grid.
 
-With these weights w, A.H(w y) of a `NUFFT` estimates the image (gridding), A.toeplitz(w) is near the identity for an image
-that the samples resolve, and w = 1 on the Cartesian grid. Their sum is the area covered: pi/4 N for a disc of radius pi.
+With these weights w, A.H(w y) of a `NUFFT` estimates the image (gridding), A.toeplitz(w) is near the identity for an
+image that the samples resolve, and w = 1 on the Cartesian grid. Their sum is the area covered: pi/4 N for a disc of
+radius pi.
 """
 
 from dataclasses import replace

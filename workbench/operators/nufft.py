@@ -154,7 +154,7 @@ class NUFFT(Linear):
 
     @cached_property
     def _pads(self):
-        """(before, after) each axis of the image, and their negatives to crop, in the order of `pad`: last axis first."""
+        """(before, after) each axis of the image, in the order of `pad`, last axis first; and their negatives to crop."""
         before = [grid // 2 - n // 2 for grid, n in zip(self._grid, self.shape, strict=True)]
         ends = zip(before, self._grid, self.shape, strict=True)
         pads = [side for b, grid, n in reversed(list(ends)) for side in (b, grid - n - b)]
@@ -234,7 +234,7 @@ def _neighbours(u, kernel):
 
 
 def _csr_pair(columns, values, size):
-    """The matrix with `values` at `columns` of each row, both (m, entries), and its transpose, as sparse CSR tensors."""
+    """The matrix with `values` at `columns` of each row, both (m, entries), and its transpose, as CSR tensors."""
     from scipy.sparse import csr_array
 
     m, entries = columns.shape

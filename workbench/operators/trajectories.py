@@ -2,9 +2,9 @@
 
 Every function gives points (shots, samples, d), double precision, in [-pi, pi), for `NUFFT` and `NonCartesianMRI`. The
 last axis is in the order of the image's axes, (rows, columns) or (slices, rows, columns), and angles turn from the
-columns towards the rows, as in sigpy. A spoke is a full diameter: sample j of it stands at k_j = 2 pi (j - samples//2) /
-samples, so samples // 2 is the middle of k-space, and twice as many samples as pixels are the usual oversampling. The
-samples of a shot are in the order of time.
+columns towards the rows, as in sigpy. A spoke is a full diameter: its sample j stands at k_j = 2 pi (j - samples // 2)
+/ samples, so samples // 2 is the middle of k-space, and twice as many samples as pixels are the usual oversampling.
+The samples of a shot are in the order of time.
 """
 
 from math import pi, sqrt
@@ -26,10 +26,11 @@ def radial(spokes, samples):
 
 
 def golden_angle(spokes, samples, tiny=1):
-    """k_j (sin t, cos t) at the angles t_i = i pi / (G + tiny - 1), G = (1 + sqrt 5)/2: (spokes, samples, 2) rad per pixel.
+    """k_j (sin t, cos t) at the angles t_i = i pi / (G + tiny - 1): (spokes, samples, 2) rad per pixel.
 
-    tiny = 1 is the golden angle, 111.246 degrees, for which any successive spokes cover k-space evenly (Winkelmann et al.
-    2007); tiny = 7 is 23.628 degrees, a smaller step that makes smaller eddy currents (Wundrak et al. 2015).
+    G = (1 + sqrt 5) / 2. tiny = 1 is the golden angle, 111.246 degrees, for which any successive spokes cover k-space
+    evenly (Winkelmann et al. 2007); tiny = 7 is 23.628 degrees, a smaller step that makes smaller eddy currents
+    (Wundrak et al. 2015).
     """
     _positive("golden_angle", spokes=spokes, samples=samples, tiny=tiny)
     step = pi / (GOLDEN + tiny - 1)
@@ -76,7 +77,7 @@ def kooshball(spokes, samples):
 
 
 def stack_of(plane, partitions):
-    """`plane` in each of the planes 2 pi (p - partitions // 2) / partitions: (partitions * shots, samples, 3) rad per pixel.
+    """`plane` at each height 2 pi (p - partitions // 2) / partitions: (partitions * shots, samples, 3) rad per pixel.
 
     plane: (shots, samples, 2), so radial(...) gives the stack of stars, spiral(...) the stack of spirals. The new axis,
     Cartesian, is the first of the volume; the shots of one partition follow each other.
@@ -89,7 +90,7 @@ def stack_of(plane, partitions):
 
 
 def from_cycles(k, shape):
-    """k in cycles per field of view (sigpy, BART: -n/2 to n/2) as rad per pixel, 2 pi k / n: (*, d), shape of d axes."""
+    """k in cycles per field of view (sigpy, BART: -n/2 to n/2) as rad per pixel, 2 pi k / n: (*, d) for d axes."""
     k = torch.as_tensor(k)
     if k.shape[-1] != len(shape):
         raise BadInput(
@@ -99,7 +100,7 @@ def from_cycles(k, shape):
 
 
 def from_normalised(k):
-    """k in cycles per pixel (mri-nufft: -0.5 to 0.5) as rad per pixel, 2 pi k, those beyond [-pi, pi) wrapped: (*, d)."""
+    """k in cycles per pixel (mri-nufft: -0.5 to 0.5) as rad per pixel, 2 pi k, where pi becomes -pi: (*, d)."""
     k = torch.as_tensor(k).double()
     if k.abs().max() > 0.5 * (1 + 1e-6):
         raise BadInput(
