@@ -22,6 +22,10 @@ SMALL = {  # sizes; other problems are tried at their own
     "deblur/gaussian": dict(size=32),
     "compressed-sensing/gaussian": dict(size=16),
     "mri/brain-cartesian-4x": dict(size=32, coils=4),
+    "physics/inverse-scattering": dict(size=12, transmitters=4, receivers=9),
+    "physics/black-hole": dict(size=12, scans=4),
+    "physics/navier-stokes": dict(size=12, steps=4),
+    "physics/full-waveform": dict(size=12, shots=2, samples=30),
 }
 SAMPLERS = dict(draws=ExactDraws(), matching=DDPM(guidance=MomentMatching(iterations=5)), dps=DPS())
 
@@ -48,6 +52,8 @@ def test_the_draws_are_the_same(dtype):
 @pytest.mark.parametrize("name", catalogue.names("problems"))
 def test_problems(name, sampler):
     problem = problems.load(name, **SMALL.get(name, {}))
+    if problem.exact is None and sampler == "draws":
+        pytest.skip("no exact posterior")
     here, there = both(problem, SAMPLERS[sampler])
     rounding = (
         1e-9 if problem.y.dtype.to_real() == torch.float64 else 5e-3

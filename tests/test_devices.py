@@ -31,6 +31,10 @@ SMALL = {  # sizes; other problems are tried at their own
     "deblur/gaussian": dict(size=32),
     "compressed-sensing/gaussian": dict(size=8),
     "mri/brain-cartesian-4x": dict(size=32, coils=3),
+    "physics/inverse-scattering": dict(size=12, transmitters=4, receivers=9),
+    "physics/black-hole": dict(size=12, scans=4),
+    "physics/navier-stokes": dict(size=12, steps=4),
+    "physics/full-waveform": dict(size=12, shots=2, samples=30),
 }
 DTYPES = (torch.float64, torch.complex64)
 
@@ -217,7 +221,12 @@ SAMPLERS = dict(
 @pytest.mark.parametrize("sampler", ["draws", "matching", "dps"])
 @pytest.mark.parametrize("name", catalogue.names("problems"))
 def test_problems(name, sampler, elsewhere):
-    problem, sampler = problems.load(name, **SMALL.get(name, {})), SAMPLERS[sampler]
+    problem = problems.load(name, **SMALL.get(name, {}))
+    if problem.exact is None and sampler == "draws":
+        pytest.skip("no exact posterior")
+    if sampler == "matching" and not isinstance(problem.A, Linear):
+        pytest.skip("torch's forward mode does not know the pretended device")
+    sampler = SAMPLERS[sampler]
     words = dict(n=3, steps=3, progress=False)
     here, there = (wb.sample(problem, sampler, device=device, **words) for device in (None, elsewhere))
     assert (
