@@ -13,6 +13,7 @@ from workbench.cli._race import Race
 TINY = dict(
     sense=lambda: _races_mri.sense(size=16, coils=2),
     tomography=lambda: _races_tomography.tomography(size=16, views=8, detectors=24),
+    radial=lambda: _races_mri.radial(size=16, coils=2, spokes=5, samples=20),
     cone=lambda: _races_tomography.cone(size=8, views=4, detector=10),
     calibration=lambda: _races_mri.calibration(size=32, coils=3, width=16),
     normals=lambda: _speed.normals((2, 8, 8)),
@@ -60,6 +61,8 @@ def test_the_suite_holds_what_was_promised():
         "normal",
         "CT",
         "ESPIRiT",
+        "NUFFT",
+        "cone beam",
         "Rng.normal",
         "mixture",
         "start: workbench list",

@@ -4,13 +4,13 @@ import subprocess
 import sys
 
 from workbench.cli._race import Race
-from workbench.cli._races_mri import calibration, sense
+from workbench.cli._races_mri import calibration, radial, sense
 from workbench.cli._races_tomography import cone, tomography
 
 
 def races():
     """Every race of the suite, made when its turn comes."""
-    for suite in (sense, calibration, tomography, cone, normals, mixture, start_up):
+    for suite in (sense, radial, calibration, tomography, cone, normals, mixture, start_up):
         yield from suite()
 
 
