@@ -12,7 +12,7 @@ STAMP    := $(VENV)/.installed
 ONE      := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 PYTEST   := $(ONE) $(PY) -m pytest -q -rs -n 2
 
-.PHONY: demo test test-all lint bench notebooks lock clean
+.PHONY: demo test test-all lint bench bench-peers notebooks lock clean
 
 demo: $(STAMP)
 	@echo "demo: a reconstruction with its uncertainty; one to two minutes on two cores; the files go to demo/"
@@ -31,8 +31,16 @@ lint: $(STAMP)
 	$(PY) -m ruff format --check .
 
 bench: $(STAMP)
-	@echo "bench: our parts beside others' for the same work, 1 thread and all; two to three minutes; a quiet machine, please"
+	@echo "bench: our parts beside others' for the same work, 1 thread and all; ten to fifteen minutes; a quiet machine, please"
 	$(VENV)/bin/workbench bench --out runs/bench --overwrite
+
+# The same beside deepinv, torchkbnufft, finufft and ASTRA (GPL, and 0.4 GB of CUDA libraries), in an environment of its own.
+bench-peers: $(STAMP)
+	@echo "bench-peers: makes .boot/peers with the packages to compare with, then measures; a quiet machine, please"
+	@test -x .boot/peers/bin/python || $(PYTHON) -m venv .boot/peers
+	@.boot/peers/bin/python -m pip install -qq -c constraints.txt $(PIP_ARGS) torch
+	@.boot/peers/bin/python -m pip install -qq -c constraints.txt $(PIP_ARGS) -e . scikit-image deepinv torchkbnufft finufft astra-toolbox
+	.boot/peers/bin/workbench bench --out runs/bench-peers --overwrite
 
 # Runs every notebook at its full size and keeps the figures in it.
 notebooks: $(STAMP)
