@@ -3,7 +3,6 @@
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import ceil, inf, pi, prod, sqrt
-from warnings import catch_warnings, simplefilter
 
 import torch
 from torch import Tensor
@@ -12,6 +11,7 @@ from torch.nn.functional import pad
 
 from workbench._errors import BadInput
 from workbench.operators._batches import by_rows
+from workbench.operators._csr import csr_pair
 from workbench.operators._linear import Linear
 from workbench.operators._pair import apply_pair
 from workbench.operators.toeplitz import Toeplitz
@@ -178,8 +178,9 @@ class NUFFT(Linear):
             near, weight = _neighbours(points[:, axis] * (grid / (2 * pi)), kernel)
             columns = (columns[:, :, None] * grid + near[:, None] % grid).flatten(1)
             values = (values[:, :, None] * (weight * (1 - 2 * (near % 2)))[:, None]).flatten(1)
-        pair = _csr_pair(columns, values.to(self.dtype.to_real()), prod(self._grid))
-        return tuple(M.to(self.points.device) for M in pair)
+        counts = torch.full((len(columns),), columns.shape[1])
+        size, dtype = prod(self._grid), self.dtype.to_real()
+        return csr_pair(values.flatten(), columns.flatten(), counts, size, dtype, self.points.device)
 
     def _sample(self, x):
         return by_rows(self._sample_rows, x, len(self.shape), CHUNK // prod(self._grid))
@@ -231,23 +232,6 @@ def _neighbours(u, kernel):
     """The grid points within half a width of each position u (in cells), and the kernel there: (m, width) both."""
     near = torch.ceil(u - kernel.width / 2).long()[:, None] + torch.arange(kernel.width)
     return near, kernel(u[:, None] - near)
-
-
-def _csr_pair(columns, values, size):
-    """The matrix with `values` at `columns` of each row, both (m, entries), and its transpose, as CSR tensors."""
-    from scipy.sparse import csr_array
-
-    m, entries = columns.shape
-    starts = torch.arange(0, m * entries + 1, entries, dtype=torch.int32)
-    parts = values.flatten(), columns.flatten().to(torch.int32), starts
-    transpose = csr_array(tuple(part.numpy() for part in parts), shape=(m, size)).T.tocsr()
-    pair = transpose.T.tocsr(), transpose  # each sorted within its rows
-    with catch_warnings():
-        simplefilter("ignore", UserWarning)  # torch calls its CSR layout a beta
-        return tuple(
-            torch.sparse_csr_tensor(*map(torch.from_numpy, (M.indptr, M.indices, M.data)), size=M.shape)
-            for M in pair
-        )
 
 
 def _product(M, rows):
