@@ -21,3 +21,12 @@ def check_spread(value, shape, who):
         raise BadInput(f"{who} has shape {tuple(value.shape)}, it should broadcast to {tuple(shape)}")
     if not value.isfinite().all():
         raise BadInput(f"{who} has entries that are not finite numbers; replace them")
+
+
+def transformed_axes(who, shape, axes):
+    """`axes` counted from the end, all of them by default; BadInput where one is not there or twice."""
+    ndim = len(shape)
+    axes = range(ndim) if axes is None else axes
+    if not all(-ndim <= a < ndim for a in axes) or len({a % ndim for a in axes}) != len(axes):
+        raise BadInput(f"{who}: axes = {tuple(axes)} should be different axes of shape = {tuple(shape)}")
+    return tuple(a % ndim - ndim for a in axes)

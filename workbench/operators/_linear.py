@@ -71,8 +71,8 @@ class Linear(Operator):
     def svd(self):
         """U, s, V with A = U diag(s) V^H: U and V linear with orthonormal columns, s: (r,) >= 0, in no fixed order."""
         raise BadInput(
-            f"{type(self).__name__} has no cheap singular value decomposition; Dense, Mask, CircularBlur and "
-            f"GaussianSensing have one, or use a sampler that needs only A and A.H"
+            f"{type(self).__name__} has no cheap singular value decomposition; `workbench list operators --json` says "
+            f"which have one (svd), or use a sampler that needs only A and A.H"
         )
 
     def gram_spectrum(self, axes, probes=64):

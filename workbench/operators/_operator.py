@@ -64,12 +64,14 @@ class Operator:
         """The same operator on `device`, and in the precision of `dtype` (float64 also makes complex128)."""
         if isinstance(device, torch.dtype):
             device, dtype = None, device
-        changed = {f.name: convert(getattr(self, f.name), device, dtype) for f in fields(self)}
-        return replace(self, **changed)
+        place = self.device if device is None else torch.device(device)
+        moved = replace(self, **{f.name: convert(getattr(self, f.name), place, dtype) for f in fields(self)})
+        moved.__dict__["_stays_on"] = place  # for an operator without tensors
+        return moved
 
     @property
     def device(self):
-        """Where the operator's tensors live (the CPU, if it has none)."""
+        """Where the operator's tensors live, or, if it has none, where `to` put it (the CPU, if nowhere)."""
         return next(_devices(self), torch.device("cpu"))
 
     def linearize(self, x):
@@ -87,6 +89,8 @@ def _devices(value):
                 yield one.device
             elif isinstance(one, Operator):
                 yield from _devices(one)
+    if "_stays_on" in value.__dict__:
+        yield value.__dict__["_stays_on"]
 
 
 class Chain:

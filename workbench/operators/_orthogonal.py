@@ -4,15 +4,14 @@ from dataclasses import dataclass
 from math import prod
 
 from workbench._errors import BadInput
-from workbench.operators._linear import ridge
+from workbench.operators._linear import Linear, ridge
 from workbench.operators._operator import checked
-from workbench.operators._placed import Placed
 from workbench.operators.diagonal import Diagonal
 from workbench.operators.mask import Mask
 
 
 @dataclass(frozen=True, eq=False)
-class OrthogonalRows(Placed):
+class OrthogonalRows(Linear):
     """A A^H = diag(row_power): every measurement looks at a direction of its own.
 
     row_power: real tensor that broadcasts to out_shape, >= 0.
@@ -41,7 +40,7 @@ class OrthogonalRows(Placed):
 
 
 @dataclass(frozen=True, eq=False)
-class OrthogonalColumns(Placed):
+class OrthogonalColumns(Linear):
     """A^H A = diag(column_power): every entry of the signal is measured for itself.
 
     column_power: real tensor that broadcasts to in_shape, >= 0.

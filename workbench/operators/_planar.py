@@ -5,6 +5,7 @@ from functools import cached_property
 from importlib import import_module
 from math import prod
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -109,3 +110,28 @@ def check_plane(A):
         raise BadInput(f"{who}: detectors = {A.detectors} should be at least 1")
     if not -float("inf") < A.axis < float("inf"):
         raise BadInput(f"{who}: centre = {A.centre} should be a detector column, a finite number, or None")
+
+
+def check_source(A, shape):
+    """Raise BadInput unless the source stays outside the circle around the image, and in front of the detector."""
+    who, radius = type(A).__name__, A.pixel * np.hypot(*shape) / 2
+    if A.dso <= radius:
+        raise BadInput(
+            f"{who}: dso = {A.dso} mm puts the source inside the image, whose corners are {radius:.4g} mm from the axis; "
+            f"use a larger dso or a smaller pixel"
+        )
+    if A.dsd < A.dso:
+        raise BadInput(
+            f"{who}: dsd = {A.dsd} mm is less than dso = {A.dso} mm; the detector is behind the axis, use dsd >= dso"
+        )
+
+
+def fan(angles, along, across, dso):
+    """The source and the vectors from it to the detector, for each view: both (n_angles, columns, 2) in mm.
+
+    angles: (n_angles,).  along, across: (columns,) mm, the detector as seen from the source.
+    """
+    t = angles.double().cpu().numpy()[:, None]
+    forward, lateral = np.stack([-np.sin(t), np.cos(t)], -1), np.stack([np.cos(t), np.sin(t)], -1)
+    towards = along[:, None] * forward + across[:, None] * lateral
+    return np.broadcast_to(-dso * forward, towards.shape), towards

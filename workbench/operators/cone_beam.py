@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 
 from workbench._errors import BadInput
+from workbench.operators._cone import Cone
 from workbench.operators._linear import Linear
 from workbench.operators._pair import apply_pair
-from workbench.operators._planar import check, marching, on_parts
-from workbench.operators.fan_beam import check_source, fan, flat_detector
+from workbench.operators._planar import check, check_source, fan, marching, on_parts
+from workbench.operators.fan_beam import flat_detector
 from workbench.operators.rays import Rays
 
 
@@ -161,33 +162,3 @@ class ConeBeam(Linear):
             return self
         heights = None if self.heights is None else self.heights.to(moved.device)
         return replace(moved, angles=self.angles.to(moved.device), heights=heights)
-
-
-@dataclass(frozen=True)
-class Cone:
-    """The rays to one detector column and all its rows: in a plane, and from slice to slice.
-
-    At tau of the way from the source (see `Rays`), the ray to row v is at slice base + tau (bottom + rise v).
-    rays: one a view and column.  run: (n,) their lengths in the plane, in slices, to the detector.
-    base: (n,) slice of the source.  rows: of the detector.  slices: of the volume.
-    """
-
-    rays: Rays
-    run: np.ndarray
-    base: np.ndarray
-    bottom: float
-    rise: float
-    rows: int
-    slices: int
-
-    @property
-    def numbers(self):
-        """What the kernels take."""
-        r = self.rays
-        return r.start, r.slope, r.length, r.begin, r.advance, self.run, self.base, self.bottom, self.rise
-
-    @property
-    def steepest(self):
-        """The largest climb of a ray, in mm per mm in the plane."""
-        ends = self.bottom, self.bottom + self.rise * (self.rows - 1)
-        return max(map(abs, ends)) / self.run.min()

@@ -6,7 +6,7 @@ from math import pi
 import torch
 from torch.fft import fft, ifft
 
-from workbench._errors import BadInput
+from workbench.operators._checks import transformed_axes
 from workbench.operators._orthogonal import OrthogonalColumns
 
 
@@ -46,15 +46,6 @@ class DCT(OrthogonalColumns):
         for axis in transformed_axes("DCT", self.shape, self.axes):
             y = _parts(_inverse_cosine, y.movedim(axis, -1)).movedim(-1, axis)
         return y
-
-
-def transformed_axes(who, shape, axes):
-    """`axes` counted from the end, all of them by default; BadInput where one is not there or twice."""
-    ndim = len(shape)
-    axes = range(ndim) if axes is None else axes
-    if not all(-ndim <= a < ndim for a in axes) or len({a % ndim for a in axes}) != len(axes):
-        raise BadInput(f"{who}: axes = {tuple(axes)} should be different axes of shape = {tuple(shape)}")
-    return tuple(a % ndim - ndim for a in axes)
 
 
 def _parts(transform, x):

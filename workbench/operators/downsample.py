@@ -36,7 +36,7 @@ class Downsample(OrthogonalColumns):
     dtype: torch.dtype = torch.float32
 
     def __post_init__(self):
-        stride("Downsample", self.shape, self.factor, self.offset)
+        _stride("Downsample", self.shape, self.factor, self.offset)
 
     in_shape = property(lambda self: tuple(self.shape))
     in_dtype = out_dtype = property(lambda self: self.dtype)
@@ -91,7 +91,7 @@ class BlurDownsample(Linear):
             raise BadInput(
                 "BlurDownsample: kernel should be a tensor of the signal's shape, its centre at index 0"
             )
-        stride("BlurDownsample", self.in_shape, self.factor, None)
+        _stride("BlurDownsample", self.in_shape, self.factor, None)
         if any(n % f for n, f in zip(self.in_shape, self.factor, strict=True)):
             raise BadInput(
                 f"BlurDownsample: factor = {self.factor} should divide the shape {self.in_shape}; crop the signal, or use Downsample(...) @ CircularBlur(...)"
@@ -178,7 +178,7 @@ def uniform_super_resolution(shape, factor, dtype=torch.float32):
     return super_resolution(psf / psf.numel(), shape, factor, centre=[f - 1 for f in factor])
 
 
-def stride(who, shape, factor, offset):
+def _stride(who, shape, factor, offset):
     """Raise BadInput unless factor and offset have one integer an axis, with 0 <= offset < factor, offset < n."""
     first = offset or (0,) * len(shape)
     if not isinstance(factor, tuple) or len(factor) != len(shape) or len(first) != len(shape):

@@ -8,8 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from workbench._errors import BadInput
-from workbench.operators._planar import Planar, check, check_plane
+from workbench.operators._planar import Planar, check, check_plane, check_source, fan
 from workbench.operators.rays import Rays, joseph
 
 
@@ -73,28 +72,3 @@ class FanBeam(Planar):
         s = (np.arange(self.detectors) - self.axis) * self.spacing
         source, towards = fan(self.angles, *self.detector(s, self.dsd), self.dso)
         return Rays.through(source.reshape(-1, 2), towards.reshape(-1, 2), self.shape, self.pixel)
-
-
-def fan(angles, along, across, dso):
-    """The source and the vectors from it to the detector, for each view: both (n_angles, columns, 2) in mm.
-
-    angles: (n_angles,).  along, across: (columns,) mm, the detector as seen from the source.
-    """
-    t = angles.double().cpu().numpy()[:, None]
-    forward, lateral = np.stack([-np.sin(t), np.cos(t)], -1), np.stack([np.cos(t), np.sin(t)], -1)
-    towards = along[:, None] * forward + across[:, None] * lateral
-    return np.broadcast_to(-dso * forward, towards.shape), towards
-
-
-def check_source(A, shape):
-    """Raise BadInput unless the source stays outside the circle around the image, and in front of the detector."""
-    who, radius = type(A).__name__, A.pixel * np.hypot(*shape) / 2
-    if A.dso <= radius:
-        raise BadInput(
-            f"{who}: dso = {A.dso} mm puts the source inside the image, whose corners are {radius:.4g} mm from the axis; "
-            f"use a larger dso or a smaller pixel"
-        )
-    if A.dsd < A.dso:
-        raise BadInput(
-            f"{who}: dsd = {A.dsd} mm is less than dso = {A.dso} mm; the detector is behind the axis, use dsd >= dso"
-        )

@@ -7,16 +7,16 @@ from math import pi
 import torch
 
 from workbench._errors import BadInput
-from workbench.operators._linear import ridge
+from workbench.operators._checks import transformed_axes
+from workbench.operators._linear import Linear, ridge
 from workbench.operators._operator import checked
-from workbench.operators._placed import Placed
-from workbench.operators.dct import DCT, transformed_axes
+from workbench.operators.dct import DCT
 from workbench.operators.diagonal import Diagonal
 from workbench.operators.mask import Mask
 
 
 @dataclass(frozen=True, eq=False)
-class FiniteDifference(Placed):
+class FiniteDifference(Linear):
     """y[a] = x[i + 1] - x[i] along axis a, 0 at its last entry: forward differences, the discrete gradient.
 
     shape: of the signal.  axes: those along which differences are taken, by default all.  y: (*, len(axes), *shape).

@@ -45,7 +45,7 @@ class Hadamard(OrthogonalColumns):
         batch, n, done = x.shape[: x.ndim - len(self.shape)], prod(self.shape), 1
         while done < n:
             step = min(RADIX, n // done)
-            x = sylvester(step, x) @ x.reshape(*batch, -1, step, done)
+            x = _sylvester(step, x) @ x.reshape(*batch, -1, step, done)
             done *= step
         return x.reshape(*batch, *self.shape)
 
@@ -53,7 +53,7 @@ class Hadamard(OrthogonalColumns):
         return self.forward(y)
 
 
-def sylvester(n, like):
+def _sylvester(n, like):
     """The orthonormal (n, n) Hadamard matrix in natural order, on the device and in the dtype of `like`."""
     H = torch.ones(1, 1, dtype=like.dtype, device=like.device)
     while len(H) < n:

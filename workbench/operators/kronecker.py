@@ -41,10 +41,10 @@ class Kronecker(Linear):
         return cls(tuple(rng.normal(torch.empty(m, n, dtype=dtype)) for m, n in [(2, 4), (5, 3)]))
 
     def forward(self, x):
-        return along_axes(self.matrices, x)
+        return _along_axes(self.matrices, x)
 
     def adjoint(self, y):
-        return along_axes([M.mH for M in self.matrices], y)
+        return _along_axes([M.mH for M in self.matrices], y)
 
     @cached_property
     def _svds(self):
@@ -70,13 +70,13 @@ class Kronecker(Linear):
         checked(b, self.in_shape, self.in_dtype, "Kronecker.solve")
         rho, power = ridge(rho, b, len(self.in_shape)), self._values**2
         Vh = [v for _, _, v in self._svds]
-        V, seen = [v.mH for v in Vh], along_axes(Vh, b)
+        V, seen = [v.mH for v in Vh], _along_axes(Vh, b)
         full = all(s.numel() == n for (_, s, _), n in zip(self._svds, self.in_shape, strict=True))
         if (rho == 0).any() and not (full and power.min() > power.max() * torch.finfo(power.dtype).eps ** 2):
             raise BadInput("solve: rho = 0 and A has a null space, so there is no inverse; use rho > 0")
         if full:
-            return along_axes(V, seen / (power + rho))
-        return (b - along_axes(V, seen * (power / (power + rho)))) / rho
+            return _along_axes(V, seen / (power + rho))
+        return (b - _along_axes(V, seen * (power / (power + rho)))) / rho
 
     def gram_spectrum(self, axes, probes=64):
         """diag(F A^H A F^H), F the unitary FFT along `axes`: the product of one diagonal for each axis, exactly."""
@@ -86,7 +86,7 @@ class Kronecker(Linear):
         return outer([G.diagonal().real.clamp_min(0) for G in grams])
 
 
-def along_axes(matrices, x):
+def _along_axes(matrices, x):
     """x with matrices[i] applied along axis i of its last len(matrices) axes."""
     for axis, M in enumerate(matrices, start=-len(matrices)):
         x = torch.movedim(torch.movedim(x, axis, -1) @ M.mT, -1, axis)

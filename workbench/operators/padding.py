@@ -5,6 +5,7 @@ from functools import reduce
 
 import torch
 
+from workbench.operators._fold import fold
 from workbench.operators._orthogonal import OrthogonalColumns
 from workbench.operators.crop import inside, offsets
 
@@ -86,14 +87,3 @@ class Replicate(Extension):
     def source(i, n):
         """The entry of x, of length n, that stands at index i of its extension."""
         return i.clamp(0, n - 1)
-
-
-def fold(y, axis, first, n, source):
-    """The window of n entries of y from `first` on, and every entry outside it added to the one it came from.
-
-    source: for each entry of y along the axis, its place in the window. Margins are small, so this is nearly one copy.
-    """
-    x = y.narrow(axis, first, n).clone()
-    for start, stop in ((0, first), (first + n, y.shape[axis])):
-        x = x.index_add(axis, source[start:stop], y.narrow(axis, start, stop - start))
-    return x

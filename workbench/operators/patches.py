@@ -55,7 +55,7 @@ class Patches(OrthogonalColumns):
 
     @property
     def column_power(self):
-        counts = [overlap_add(torch.ones(g, k), n, s) for g, k, n, s in self._sides]
+        counts = [_overlap_add(torch.ones(g, k), n, s) for g, k, n, s in self._sides]
         return reduce(lambda a, b: a[..., None] * b, counts).to(self.dtype.to_real())
 
     @property
@@ -72,11 +72,11 @@ class Patches(OrthogonalColumns):
         ndim = len(self.shape)
         for done, (_, _, n, stride) in enumerate(self._sides):
             # y: (*, grid left, size left, signal done); the first axis of both makes the next of the signal
-            y = overlap_add(y.movedim((done - 2 * ndim, -ndim), (-2, -1)), n, stride)
+            y = _overlap_add(y.movedim((done - 2 * ndim, -ndim), (-2, -1)), n, stride)
         return y
 
 
-def overlap_add(patches, n, stride):
+def _overlap_add(patches, n, stride):
     """(*, grid, size) -> (*, n): patches put where they came from, `stride` apart, added where they overlap."""
     x = patches.new_zeros(*patches.shape[:-2], n)
     for i in range(patches.shape[-1]):

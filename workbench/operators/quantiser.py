@@ -39,7 +39,7 @@ class MidTreadQuantiser(Operator):
     dtype: torch.dtype = torch.float32
 
     def __post_init__(self):
-        check_quantiser(self)
+        _check_quantiser(self)
 
     in_shape = out_shape = property(lambda self: tuple(self.shape))
     in_dtype = out_dtype = property(lambda self: self.dtype)
@@ -85,7 +85,7 @@ class MidRiseQuantiser(Operator):
     dtype: torch.dtype = torch.float32
 
     def __post_init__(self):
-        check_quantiser(self)
+        _check_quantiser(self)
 
     in_shape = out_shape = property(lambda self: tuple(self.shape))
     in_dtype = out_dtype = property(lambda self: self.dtype)
@@ -107,7 +107,7 @@ class MidRiseQuantiser(Operator):
         return straight_through(self.smooth(x), self.quantised(x))
 
 
-def check_quantiser(A):
+def _check_quantiser(A):
     """Raise BadInput for no bits, an empty range or complex signals."""
     who = type(A).__name__
     check_real(A.dtype, who)

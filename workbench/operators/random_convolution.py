@@ -11,8 +11,8 @@ from torch.fft import fftn, ifftn
 from workbench._errors import BadInput
 from workbench._rng import Rng
 from workbench.operators._orthogonal import OrthogonalRows
+from workbench.operators._rows import distinct_places, random_rows, scatter
 from workbench.operators.blur import CircularBlur
-from workbench.operators.structured_random import distinct_places, random_rows, scatter
 
 
 @dataclass(frozen=True, eq=False)

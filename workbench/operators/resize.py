@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 
 from workbench._errors import BadInput
-from workbench.operators._placed import Placed
+from workbench.operators._linear import Linear
 from workbench.operators.kronecker import Kronecker
 
 
@@ -33,7 +33,7 @@ def lanczos3(t):
 
 
 @dataclass(frozen=True, eq=False)
-class Resize(Placed):
+class Resize(Linear):
     """y = (R_1 x R_2 x ...) x, resampled with a filter: an axis of n pixels becomes one of m.
 
     shape, resized: the shapes of x and y, any number of axes; an axis whose size does not change is left alone.  filter: a

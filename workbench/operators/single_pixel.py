@@ -10,8 +10,8 @@ from workbench._errors import BadInput
 from workbench._rng import Rng
 from workbench.operators._linear import Linear, ridge
 from workbench.operators._operator import checked
+from workbench.operators._rows import distinct_places, random_rows, scatter
 from workbench.operators.hadamard import Hadamard
-from workbench.operators.structured_random import distinct_places, random_rows, scatter
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,10 +8,10 @@ from math import prod
 import torch
 
 from workbench._errors import BadInput, unknown
+from workbench.operators._checks import transformed_axes
+from workbench.operators._fold import fold
 from workbench.operators._linear import Linear, ridge
 from workbench.operators._operator import checked
-from workbench.operators.dct import transformed_axes
-from workbench.operators.padding import fold
 
 
 @dataclass(frozen=True, eq=False)
