@@ -64,6 +64,68 @@ def planar(model):
     return gather, scatter
 
 
+BLOCK = 128  # rays that walk together, so that a row of the image stays in the nearest cache
+
+
+@njit(nogil=True)
+def reach_of_all(start, slope, first, last, wide):
+    """The steps that any of the rays needs."""
+    low, high = last, first
+    for k in range(len(start)):
+        a, b = reach(start[k], slope[k], first, last, wide)
+        if a < b:
+            low, high = min(low, a), max(high, b)
+    return low, high
+
+
+@cache
+def single(model):
+    """(gather, scatter) as in `planar` for one image: rays go side by side, and the compiler makes vectors of them."""
+    model = njit(nogil=True)(model)
+
+    @njit(nogil=True, error_model="numpy")
+    def gather(some, first, last, start, slope, length, x, y):
+        """x: (steps, 1 + wide + 2), with air on both sides, so that rays beside the image need no branch."""
+        wide, total = x.shape[1] - 3, np.empty(BLOCK, x.dtype)
+        for r in range(0, len(some), BLOCK):
+            rays = some[r : r + BLOCK]
+            at0, by = start[rays], slope[rays]
+            low, high = reach_of_all(at0, by, first, last, wide)
+            total[:] = 0
+            for i in range(low, high):
+                row = x[i]
+                for k in range(len(rays)):
+                    at = at0[k] + by[k] * i
+                    at = at if at > -1.0 else -1.0
+                    at = at if at < wide else float(wide)
+                    left, share = model(at, by[k])
+                    j = np.int32(left) + 1
+                    total[k] += row[j] + x.dtype.type(share) * (row[j + 1] - row[j])
+            for k in range(len(rays)):
+                y[rays[k], 0] += total[k] * length[rays[k]]
+
+    @njit(nogil=True)
+    def scatter(some, first, last, start, slope, length, x, y):
+        wide, ray = x.shape[1], np.empty(BLOCK, x.dtype)
+        for r in range(0, len(some), BLOCK):
+            rays = some[r : r + BLOCK]
+            at0, by = start[rays], slope[rays]
+            low, high = reach_of_all(at0, by, first, last, wide)
+            for k in range(len(rays)):
+                ray[k] = y[rays[k], 0] * length[rays[k]]
+            for i in range(low, high):
+                row = x[i, :, 0]
+                for k in range(len(rays)):
+                    left, share = model(at0[k] + by[k] * i, by[k])
+                    j, right = int(left), x.dtype.type(share) * ray[k]
+                    if 0 <= j < wide:
+                        row[j] += ray[k] - right
+                    if 0 <= j + 1 < wide:
+                        row[j + 1] += right
+
+    return gather, scatter
+
+
 # A cone: the rays of one detector column lie above each other, so they share their path in the plane, and only their
 # heights differ. At tau of the way from the source to the detector, row v is at slice z = base + tau (bottom + rise v).
 # Two of Joseph's interpolations, across in the plane and up along z, so the inner loops run over contiguous slices.
@@ -165,15 +227,20 @@ def cone_scatter(some, first, last, start, slope, length, begin, advance, run, b
 
 def project(rays, model, x):
     """x: (H, W, n) -> (rays, n)."""
-    return _gathered(
-        rays, planar(model)[0], (rays.start, rays.slope, rays.length), x, x.new_zeros(len(rays), x.shape[-1])
-    )
+    numbers, y = (rays.start, rays.slope, rays.length), x.new_zeros(len(rays), x.shape[-1])
+    if x.shape[-1] != 1:
+        return _gathered(rays, planar(model)[0], numbers, x, y)
+    for some, image in _kinds(rays, x):
+        padded = np.pad(image[:, :, 0], ((0, 0), (1, 2)))
+        _in_threads(partial(_gather_piece, single(model)[0], some, numbers, padded, y.numpy()), len(some))
+    return y
 
 
 def back(rays, model, y):
     """y: (rays, n) -> (H, W, n), the transpose of `project`."""
     numbers = rays.start, rays.slope, rays.length
-    return _scattered(rays, planar(model)[1], numbers, y.new_zeros(*rays.shape, y.shape[-1]), y)
+    kernel = (single if y.shape[-1] == 1 else planar)(model)[1]
+    return _scattered(rays, kernel, numbers, y.new_zeros(*rays.shape, y.shape[-1]), y)
 
 
 def cone_project(cone, x):
