@@ -1,6 +1,6 @@
 """Cartesian MRI with several receive coils (SENSE)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
 
@@ -8,72 +8,39 @@ import torch
 from torch import Tensor
 from torch.fft import fftn, fftshift, ifftn, ifftshift
 
-from workbench._errors import BadInput
+from workbench.operators._kspace import check_maps, check_mask
 from workbench.operators._linear import Linear
 
 CHUNK = 2**19  # numbers per pass on the CPU: larger temporaries cost more in page faults than in arithmetic
 
 
 @dataclass(frozen=True, eq=False)
-class CartesianMRI(Linear):
-    """y_c = mask F (maps_c x) for coils c, F the centred unitary FFT: multi-coil MRI on a Cartesian grid (SENSE).
+class _Cartesian(Linear):
+    """y_c = mask F (image of coil c), with fields maps: (*, C, *grid_shape) and mask: what Cartesian scans share.
 
-    maps: (C, *shape) complex coil sensitivities.  mask: bool, broadcastable to shape, True where k-space was sampled;
-    a 1-D mask marks entries of the last axis (phase encodes).  x: (*, *shape) of the maps' dtype, any number of axes.
-    y: (*, C, m), the m sampled points of each coil alone, in the order of the True entries of the centred mask, so
-    that every number of y is a measurement; `sample` and `grid` go from k-space to y and back.
-
-    F = fftshift(FFT(ifftshift(x)), norm="ortho"), so index n // 2 is the middle in both spaces (sigpy, BART, fastMRI).
-    Gradients flow to x and to the maps. Pruessmann, Weiger, Scheidegger, Boesiger 1999.
+    A kind of scan says its `grid_shape`, how maps and a signal make the images of the coils, `_spread`, and the adjoint
+    of that, `_gather`.
     """
 
-    card = dict(family="MRI", linear=True, svd=False, source="Pruessmann et al. 1999")
-
-    maps: Tensor
-    mask: Tensor
-
-    def __post_init__(self):
-        maps, mask = self.maps, self.mask
-        if not isinstance(maps, Tensor) or not maps.is_complex() or maps.ndim < 2:
-            raise BadInput(
-                f"CartesianMRI: maps is {_kind(maps)}, it should be a complex tensor (coils, *shape); add the coil axis with maps[None]"
-            )
-        if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
-            raise BadInput(f"CartesianMRI: mask is {_kind(mask)}, it should be a bool tensor; use mask > 0")
-        if not _broadcasts(mask.shape, self.in_shape):
-            raise BadInput(
-                f"CartesianMRI: mask has shape {tuple(mask.shape)}, it should broadcast to {self.in_shape}, the shape of one coil's map; transpose or crop it"
-            )
-        if not mask.any():
-            raise BadInput("CartesianMRI: mask has no True entry, so nothing is measured; keep at least one")
-        if not maps.isfinite().all():
-            raise BadInput(
-                "CartesianMRI: maps has NaN or infinite entries; set them to zero where there is no signal"
-            )
-
-    in_shape = property(lambda self: tuple(self.maps.shape[1:]))
-    out_shape = property(lambda self: (len(self.maps), self._lines * len(self._index)))
+    out_shape = property(
+        lambda self: (self.maps.shape[-len(self.grid_shape) - 1], self._lines * len(self._index))
+    )
     in_dtype = out_dtype = property(lambda self: self.maps.dtype)
 
     @property
     def acceleration(self):
         """Points of the full grid per sampled point: a float, at least 1."""
-        return prod(self.in_shape) / self.out_shape[1]
-
-    @classmethod
-    def example(cls, rng, dtype=torch.complex128):
-        maps = rng.normal(torch.empty(3, 6, 5, dtype=dtype.to_complex()))
-        return cls(maps, torch.tensor([True, False, True, True, False]))
+        return prod(self.grid_shape) / self.out_shape[1]
 
     def sample(self, kspace):
         """(*, C, *shape) centred k-space -> (*, C, m), its points in the mask."""
-        return kspace.flatten(kspace.ndim - len(self.in_shape))[..., self._points]
+        return kspace.flatten(kspace.ndim - len(self.grid_shape))[..., self._points]
 
     def grid(self, y):
         """(*, C, m) -> (*, C, *shape) centred k-space, zero where nothing was measured."""
-        kspace = y.new_zeros(*y.shape[:-1], prod(self.in_shape))
+        kspace = y.new_zeros(*y.shape[:-1], prod(self.grid_shape))
         kspace[..., self._points] = y
-        return kspace.unflatten(-1, self.in_shape)
+        return kspace.unflatten(-1, self.grid_shape)
 
     def forward(self, x):
         return self._chunked(self._forward, x, len(self.in_shape))
@@ -85,17 +52,6 @@ class CartesianMRI(Linear):
         """A^H A x: along the axes sampled in full, the transforms cancel."""
         return self._chunked(self._normal, x, len(self.in_shape))
 
-    def gram_spectrum(self, axes, probes=64):
-        """diag(F A^H A F^H), F the unitary FFT along `axes`: exact over all axes of the signal, else from probes.
-
-        At frequency q: sum_k mask[k] P[k - q] / N with P = sum_c |F maps_c|^2 and N points, a circular correlation.
-        """
-        if {a % len(self.in_shape) for a in axes} != set(range(len(self.in_shape))):
-            return super().gram_spectrum(axes, probes)
-        power = fftn(self.maps, dim=self._axes, norm="ortho").abs().square().sum(0)
-        mask = ifftshift(self._everywhere).to(power.dtype)
-        return ifftn(fftn(mask) * fftn(power).conj()).real.clamp_min(0) / prod(self.in_shape)
-
     # The mask of phase encodes is constant along the leading axes (readouts). So F is split: first the FFT of the
     # other axes, then the choice of the sampled columns, and only for those the FFT of the leading axes. The shifts
     # cost nothing but one on the image: the middle of the image is rolled to index 0 in x and in the maps, that of
@@ -104,19 +60,19 @@ class CartesianMRI(Linear):
     @cached_property
     def _everywhere(self):
         """The mask of the whole grid."""
-        return self.mask.broadcast_to(self.in_shape)
+        return self.mask.broadcast_to(self.grid_shape)
 
     @cached_property
     def _leading(self):
         """How many leading axes the mask does not vary along."""
-        ndim, shape = len(self.in_shape), list(self.mask.shape)
+        ndim, shape = len(self.grid_shape), list(self.mask.shape)
         while shape and shape[0] == 1:
             shape.pop(0)
         return ndim - len(shape) if self.mask.numel() > 1 else ndim - 1
 
-    _lines = property(lambda self: prod(self.in_shape[: self._leading]))
-    _columns = property(lambda self: self.in_shape[self._leading :])
-    _axes = property(lambda self: tuple(range(-len(self.in_shape), 0)))
+    _lines = property(lambda self: prod(self.grid_shape[: self._leading]))
+    _columns = property(lambda self: self.grid_shape[self._leading :])
+    _axes = property(lambda self: tuple(range(-len(self.grid_shape), 0)))
     _readouts = property(lambda self: tuple(range(-self._leading - 1, -1)))
 
     @cached_property
@@ -147,45 +103,45 @@ class CartesianMRI(Linear):
 
     def _roll(self):
         """The maps with their middle at index 0 and the phase that shifts k-space along the leading axes."""
-        ndim = len(self.in_shape)
-        maps = ifftshift(self.maps, tuple(range(1, ndim + 1)))
-        for axis, n in enumerate(self.in_shape[: self._leading], start=1):
+        ndim = len(self.grid_shape)
+        maps = ifftshift(self.maps, self._axes)
+        for axis, n in enumerate(self.grid_shape[: self._leading], start=1):
             turns = torch.arange(n, dtype=torch.float64, device=maps.device) * (n // 2) % n / n
             phase = torch.polar(torch.ones_like(turns), 2 * torch.pi * turns).to(maps.dtype)
             maps = maps * phase.reshape(-1, *[1] * (ndim - axis))
-        coils = len(maps) if maps.device.type != "cpu" else max(1, CHUNK // prod(self.in_shape))
-        return [(part, part.conj().resolve_conj()) for part in maps.split(coils)]
+        coils = maps.shape[-ndim - 1] if maps.device.type != "cpu" else max(1, CHUNK // prod(self.grid_shape))
+        return [(part, part.conj().resolve_conj()) for part in maps.split(coils, dim=-ndim - 1)]
 
     def _forward(self, x):
-        ndim, lead = len(self.in_shape), self._leading
-        x = ifftshift(x, self._axes).unsqueeze(-ndim - 1)
+        ndim, lead = len(self.grid_shape), self._leading
+        x = ifftshift(x, self._axes)
         seen = []
         for maps, _ in self._coils:
-            k = fftn(maps * x, dim=self._axes[lead:], norm="ortho").flatten(lead - ndim)[..., self._index]
+            k = fftn(self._spread(maps, x), dim=self._axes[lead:], norm="ortho")
+            k = k.flatten(lead - ndim)[..., self._index]
             seen.append((fftn(k, dim=self._readouts, norm="ortho") if lead else k).flatten(-lead - 1))
         return torch.cat(seen, dim=-2)
 
     def _adjoint(self, y):
-        ndim, lead = len(self.in_shape), self._leading
+        ndim, lead = len(self.grid_shape), self._leading
         total = 0
-        for (_, conj), k in zip(
-            self._coils, y.split([len(maps) for maps, _ in self._coils], dim=-2), strict=True
-        ):
-            k = k.unflatten(-1, (*self.in_shape[:lead], len(self._index)))
+        parts = y.split([maps.shape[-ndim - 1] for maps, _ in self._coils], dim=-2)
+        for (_, conj), k in zip(self._coils, parts, strict=True):
+            k = k.unflatten(-1, (*self.grid_shape[:lead], len(self._index)))
             k = ifftn(k, dim=self._readouts, norm="ortho") if lead else k
             grid = k.new_zeros(*k.shape[:-1], prod(self._columns))
             grid[..., self._index] = k
             images = ifftn(grid.unflatten(-1, self._columns), dim=self._axes[lead:], norm="ortho")
-            total = total + (conj * images).sum(-ndim - 1)
+            total = total + self._gather(conj, images)
         return fftshift(total, self._axes)
 
     def _normal(self, x):
-        ndim, axes = len(self.in_shape), self._axes[self._leading :]
-        x = ifftshift(x, self._axes).unsqueeze(-ndim - 1)
+        axes = self._axes[self._leading :]
+        x = ifftshift(x, self._axes)
         total = 0
         for maps, conj in self._coils:
-            images = ifftn(fftn(maps * x, dim=axes) * self._weights, dim=axes)
-            total = total + (conj * images).sum(-ndim - 1)
+            images = ifftn(fftn(self._spread(maps, x), dim=axes) * self._weights, dim=axes)
+            total = total + self._gather(conj, images)
         return fftshift(total, self._axes)
 
     def _chunked(self, apply, v, ndim):
@@ -197,14 +153,55 @@ class CartesianMRI(Linear):
         return torch.cat([apply(part) for part in rows]).unflatten(0, v.shape[:-ndim])
 
 
-def _kind(value):
-    return (
-        f"{value.dtype} of shape {tuple(value.shape)}"
-        if isinstance(value, Tensor)
-        else f"a {type(value).__name__}"
-    )
+@dataclass(frozen=True, eq=False)
+class CartesianMRI(_Cartesian):
+    """y_c = mask F (maps_c x) for coils c, F the centred unitary FFT: multi-coil MRI on a Cartesian grid (SENSE).
 
+    maps: (C, *shape) complex coil sensitivities.  mask: bool, broadcastable to shape, True where k-space was sampled;
+    a 1-D mask marks entries of the last axis (phase encodes).  x: (*, *shape) of the maps' dtype, any number of axes.
+    y: (*, C, m), the m sampled points of each coil alone, in the order of the True entries of the centred mask, so
+    that every number of y is a measurement; `sample` and `grid` go from k-space to y and back.
 
-def _broadcasts(small, large):
-    small = (1,) * (len(large) - len(small)) + tuple(small)
-    return len(small) == len(large) and all(s in (1, n) for s, n in zip(small, large, strict=True))
+    F = fftshift(FFT(ifftshift(x)), norm="ortho"), so index n // 2 is the middle in both spaces (sigpy, BART, fastMRI).
+    Gradients flow to x and to the maps. Pruessmann, Weiger, Scheidegger, Boesiger 1999.
+    """
+
+    card = dict(family="MRI", linear=True, svd=False, source="Pruessmann et al. 1999")
+
+    maps: Tensor
+    mask: Tensor
+
+    def __post_init__(self):
+        check_maps(self.maps, 2, "CartesianMRI", "(coils, *shape); add the coil axis with maps[None]")
+        check_mask(self.mask, self.in_shape, "CartesianMRI")
+
+    in_shape = grid_shape = property(lambda self: tuple(self.maps.shape[1:]))
+
+    @classmethod
+    def example(cls, rng, dtype=torch.complex128):
+        maps = rng.normal(torch.empty(3, 6, 5, dtype=dtype.to_complex()))
+        return cls(maps, torch.tensor([True, False, True, True, False]))
+
+    def with_mask(self, mask):
+        """The same coils with another mask; what was prepared of the maps is shared where it stays the same."""
+        other = replace(self, mask=mask)
+        if other._leading == self._leading and not self.maps.requires_grad:
+            other.__dict__["_coils_once"] = self._coils_once
+        return other
+
+    def gram_spectrum(self, axes, probes=64):
+        """diag(F A^H A F^H), F the unitary FFT along `axes`: exact over all axes of the signal, else from probes.
+
+        At frequency q: sum_k mask[k] P[k - q] / N with P = sum_c |F maps_c|^2 and N points, a circular correlation.
+        """
+        if {a % len(self.in_shape) for a in axes} != set(range(len(self.in_shape))):
+            return super().gram_spectrum(axes, probes)
+        power = fftn(self.maps, dim=self._axes, norm="ortho").abs().square().sum(0)
+        mask = ifftshift(self._everywhere).to(power.dtype)
+        return ifftn(fftn(mask) * fftn(power).conj()).real.clamp_min(0) / prod(self.in_shape)
+
+    def _spread(self, maps, x):
+        return maps * x.unsqueeze(-len(self.grid_shape) - 1)
+
+    def _gather(self, conj, images):
+        return (conj * images).sum(-len(self.grid_shape) - 1)
