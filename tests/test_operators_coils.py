@@ -1,19 +1,33 @@
-"""Coil maps against sigpy and against the truth, noise against its covariance, and what a scan sampled."""
+"""Coil maps against sigpy and the truth, noise against its covariance, compression against singular values."""
+
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 
 from workbench import BadInput, Rng
-from workbench.operators import CartesianMRI, cartesian_mask
-from workbench.operators.coils import (
+from workbench.noise import CorrelatedGaussian
+from workbench.operators import (
+    CartesianMRI,
+    SoftSENSE,
     calibration_region,
+    cartesian_mask,
+    compress_coils,
+    compress_coils_along,
     corner_noise,
     espirit,
     find_mask,
+    from_function,
+    low_resolution_maps,
     noise_covariance,
+    prewhiten,
     simulate_coils,
+    virtual_coils,
+    virtual_coils_along,
+    virtual_images_along,
 )
+from workbench.operators._kspace import to_image, to_kspace
 
 
 def ellipse(shape, phase=0.0):
@@ -203,19 +217,207 @@ def test_a_loop_has_the_field_of_biot_and_savart():
     assert field[:, 1:].abs().max() < 1e-12
 
 
-def test_cartesian_mask():
-    mask = cartesian_mask((100, 321), 4, calibration=25, seed=3)
-    assert mask.shape == (321,) and mask.dtype == torch.bool
-    assert int(mask.sum()) == 80 and mask[160 - 12 : 160 + 13].all()
-    assert torch.equal(mask, cartesian_mask((100, 321), 4, calibration=25, seed=3))
-    assert not torch.equal(mask, cartesian_mask((100, 321), 4, calibration=25, seed=4))
-    share = torch.stack([cartesian_mask((321,), 4, 25, seed) for seed in range(40)]).double().mean(0)
-    assert share[100:140].mean() > 2 * share[:40].mean() > 0
-    assert cartesian_mask((8,), 1, 4).all()
-    for bad in [
-        dict(acceleration=0.5),
-        dict(acceleration=4, calibration=90),
-        dict(acceleration=1000, calibration=0),
-    ]:
-        with pytest.raises(BadInput, match="acceleration = "):
-            cartesian_mask((320, 320), **bad)
+def folded(shape, period, coils, seed=0):
+    """(k-space, unfolded maps and image) of an object wider than the field of view: columns `period` apart add up."""
+    wide = simulate_coils(shape, coils).to(torch.complex128)
+    image = ellipse(shape, phase=1.0).to(torch.complex128)
+    pixel = torch.arange(shape[-1]) - shape[-1] // 2
+    seen = wide.new_zeros(coils, shape[0], period)
+    seen.index_add_(2, (pixel + period // 2) % period, wide * image)
+    return to_kspace(seen, (1, 2)), seen
+
+
+def residual(A, kspace):
+    """What the least-squares image leaves of full data, relative."""
+    y = A.sample(kspace)
+    x = A.solve(A.H(y), 1e-9, tol=1e-10)
+    return (torch.linalg.vector_norm(A(x) - y) / torch.linalg.vector_norm(y)).item(), x
+
+
+@pytest.mark.parametrize("shape, period", [((40, 64), 34), ((33, 51), 27)])
+def test_a_field_of_view_smaller_than_the_object_needs_two_sets(shape, period):
+    kspace, seen = folded(shape, period, 6)
+    every, size = torch.ones(period, dtype=torch.bool), (shape[0], period)
+    maps = espirit(calibration_region(kspace, every), size, sets=2)
+    assert maps.shape == (2, 6, *size)
+    two, x = residual(SoftSENSE(maps, every), kspace)
+    one, _ = residual(CartesianMRI(maps[0].contiguous(), every), kspace)
+    assert one > 0.05 and two < 0.01
+    # the second set is there where the object folds, and hardly elsewhere
+    pixel = torch.arange(shape[-1]) - shape[-1] // 2
+    layers = torch.zeros(size)
+    layers.index_add_(1, (pixel + period // 2) % period, (ellipse(shape) != 0).float())
+    second = maps[1].abs().sum(0) > 0
+    assert second[layers == 2].double().mean() > 0.9 and second[layers == 1].double().mean() < 0.2
+    # the combined coil images are what was seen
+    images = (maps * x[:, None]).sum(0)
+    assert torch.linalg.vector_norm(images - seen) < 1.1 * two * torch.linalg.vector_norm(seen)
+
+
+def test_sets_are_eigenvectors_in_falling_order():
+    kspace, _ = folded((40, 64), 44, 5)
+    block = calibration_region(kspace, torch.ones(44) > 0)
+    one, three = espirit(block, (40, 44)), espirit(block, (40, 44), sets=3)
+    assert torch.equal(three[0], one)
+    seen = three.abs().sum(1) > 0
+    assert not (seen[1] & ~seen[0]).any() and not (seen[2] & ~seen[1]).any()
+    gram = torch.einsum("schw,tchw->sthw", three.conj(), three)
+    assert torch.allclose(gram, torch.eye(3)[:, :, None, None].to(gram) * seen[:, None], atol=1e-10)
+    assert (three[:, 0].imag.abs() < 1e-12).all() and (three[:, 0].real >= 0).all()
+    for sets in (0, 6):
+        with pytest.raises(BadInput, match=f"sets = {sets} should be from 1 to 5"):
+            espirit(block, (40, 44), sets=sets)
+
+
+@pytest.mark.parametrize("shape", [(40, 33), (10, 24, 21)])
+def test_low_resolution_maps(shape):
+    maps = simulate_coils(shape, 4).to(torch.complex128)
+    axes = [torch.linspace(-1, 1, n, dtype=torch.float64) for n in shape]
+    r2 = sum(a**2 for a in torch.meshgrid(*axes, indexing="ij"))
+    phase = torch.polar(torch.ones_like(r2), 0.5 * r2)
+    kspace = to_kspace(maps * torch.exp(-4 * r2) * phase, tuple(range(1, len(shape) + 1)))
+    block = calibration_region(kspace, torch.ones(1) > 0, kernel=3, most=9)
+    found = low_resolution_maps(block, shape)
+    assert found.shape == maps.shape and found.dtype == maps.dtype
+    assert torch.allclose(found.abs().square().sum(0), torch.ones((), dtype=torch.float64))
+    inside = r2 < 0.7
+    assert (found - maps * phase)[:, inside].abs().max() < 0.12  # the phase of the image is in the maps
+    # by its definition, from sums over the block
+    k = [torch.arange(n, dtype=torch.float64) - n // 2 for n in block.shape[1:]]
+    v = block
+    for n, j in zip(shape, k, strict=True):
+        x = torch.arange(n, dtype=torch.float64) - n // 2
+        waves = torch.exp(2j * torch.pi * torch.outer(x, j) / n) * torch.cos(torch.pi * j / (len(j) + 1)) ** 2
+        v = torch.tensordot(v, waves, dims=([1], [1]))
+    assert torch.allclose(found, v / v.abs().square().sum(0).sqrt(), atol=1e-10)
+
+
+def test_low_resolution_maps_name_what_they_cannot_use():
+    with pytest.raises(BadInput, match="low_resolution_maps: calibration is torch.float32"):
+        low_resolution_maps(torch.ones(2, 8, 8), (16, 16))
+    with pytest.raises(BadInput, match=r"shape = \(16, 6\) is smaller than the block \(8, 8\)"):
+        low_resolution_maps(torch.ones(2, 8, 8) * 1j, (16, 6))
+    with pytest.raises(BadInput, match="all zero"):
+        low_resolution_maps(torch.zeros(2, 8, 8) * 1j, (16, 16))
+
+
+@pytest.mark.parametrize("axis", [0, 1, -1])
+def test_prewhitened_noise_is_white_with_unit_real_and_imaginary_parts(axis):
+    L = torch.tensor([[3.0, 0, 0], [0.5 + 2j, 0.8, 0], [0.1j, -0.3, 0.06]], dtype=torch.complex128)
+    noise = (L @ Rng(0, "noise").normal(torch.empty(3, 60000, dtype=torch.complex128))).reshape(3, 30, 2000)
+    white = prewhiten(noise.movedim(0, axis), L @ L.mH, axis).movedim(axis, 0).reshape(3, -1)
+    real = torch.cat([white.real, white.imag])
+    assert ((real @ real.mT / 60000 - torch.eye(6)).abs() < 0.03).all()
+    y = noise.reshape(3, -1)
+    A = from_function(lambda x: x, (3, 60000), (3, 60000), torch.complex128)
+    assert torch.allclose(CorrelatedGaussian(L @ L.mH).whiten(A, y)[1], prewhiten(y, L @ L.mH), atol=1e-9)
+
+
+def test_prewhitening_keeps_the_image():
+    kspace, maps = scan((24, 20), 3)
+    covariance = torch.tensor([[2.0, 0.3j, 0], [-0.3j, 1, 0.2], [0, 0.2, 0.5]])
+    every = torch.ones(20, dtype=torch.bool)
+    A = CartesianMRI(prewhiten(maps, covariance), every)
+    x = A.solve(A.H(A.sample(prewhiten(kspace, covariance))), 1e-7)
+    assert torch.allclose(x, ellipse((24, 20), phase=2.0), atol=1e-3)
+    with pytest.raises(BadInput, match=r"covariance has shape \(3, 3\), it should be \(24, 24\)"):
+        prewhiten(kspace, covariance, axis=1)
+    with pytest.raises(BadInput, match="not positive definite"):
+        prewhiten(kspace, -covariance)
+
+
+def orthonormal(matrix):
+    eye = torch.eye(matrix.shape[-2], dtype=matrix.dtype)
+    return torch.allclose(matrix @ matrix.mH, eye.expand_as(matrix @ matrix.mH), atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(33, 28), (6, 12, 15)])
+def test_compressed_coils_lose_the_energy_they_say(shape):
+    kspace = scan_of(shape, 7)
+    s = np.linalg.svd(kspace.flatten(1).to(torch.complex128).numpy(), compute_uv=False)
+    for n in (1, 3, 7):
+        matrix, kept = compress_coils(kspace, n)
+        virtual = virtual_coils(kspace, matrix)
+        assert matrix.shape == (n, 7) and matrix.dtype == kspace.dtype and orthonormal(matrix)
+        assert kept == pytest.approx((s[:n] ** 2).sum() / (s**2).sum(), rel=1e-6)
+        lost = torch.linalg.vector_norm(kspace - virtual_coils(virtual, matrix.mH)) ** 2
+        assert lost.item() == pytest.approx((s[n:] ** 2).sum(), rel=1e-3, abs=1e-5 * (s**2).sum())
+        power = virtual.flatten(1).abs().square().sum(1)
+        assert np.allclose(power, s[:n] ** 2, rtol=1e-3)
+
+
+def scan_of(shape, coils):
+    """Full k-space, complex64, of an object that has structure along every axis."""
+    maps = simulate_coils(shape, coils)
+    image = ellipse(shape, phase=2.0) * torch.linspace(0.3, 1, shape[0]).reshape(-1, *[1] * (len(shape) - 1))
+    return to_kspace(maps * image, tuple(range(1, len(shape) + 1)))
+
+
+def test_the_image_of_compressed_coils_is_that_of_all_but_for_the_discarded_energy():
+    shape = (32, 30)
+    maps, truth = simulate_coils(shape, 8).to(torch.complex128), ellipse(shape, 2.0).to(torch.complex128)
+    mask = cartesian_mask(shape, 2, 8)
+    full = CartesianMRI(maps, mask)
+    y = full(truth)
+    for n, close_to in [(8, 1e-8), (6, 0.02), (2, 0.5)]:
+        matrix, kept = compress_coils(full.grid(y), n)
+        small = CartesianMRI(virtual_coils(maps, matrix), mask)
+        z = virtual_coils(y, matrix)
+        assert torch.allclose(small(truth), z, atol=1e-10)  # the model holds for the virtual coils
+        misfit = (
+            torch.linalg.vector_norm(y - virtual_coils(z, matrix.mH)) ** 2 / torch.linalg.vector_norm(y) ** 2
+        )
+        assert misfit.item() == pytest.approx(1 - kept, abs=1e-10)
+        error = torch.linalg.vector_norm(
+            small.solve(small.H(z), 1e-3) - full.solve(full.H(y), 1e-3)
+        ) / torch.linalg.vector_norm(truth)
+        assert error < close_to
+
+
+@pytest.mark.parametrize("shape, axis", [((40, 31), 0), ((31, 40), 1), ((5, 30, 12), 1)])
+def test_compression_along_the_readout_keeps_more_and_is_aligned(shape, axis):
+    kspace, n = scan_of(shape, 8), 3
+    matrices, kept = compress_coils_along(kspace, n, axis)
+    assert matrices.shape == (shape[axis], n, 8) and matrices.dtype == kspace.dtype and orthonormal(matrices)
+    virtual = virtual_coils_along(kspace, matrices, axis)
+    power = lambda k: torch.linalg.vector_norm(k) ** 2
+    assert (power(virtual) / power(kspace)).item() == pytest.approx(kept, rel=1e-5)
+    assert 1 - kept < 0.8 * (1 - compress_coils(kspace, n)[1])
+    # each keeps what the leading singular vectors of its place keep
+    places = to_image(kspace, (axis + 1,)).movedim(axis + 1, 0).flatten(2)
+    s = torch.linalg.svdvals(places)
+    assert kept == pytest.approx(((s[:, :n] ** 2).sum() / (s**2).sum()).item(), rel=1e-5)
+    # neighbours are as near as bases of their spaces can be: A_x A_(x-1)^H is Hermitian and positive semidefinite,
+    step = matrices[1:] @ matrices[:-1].mH
+    assert torch.allclose(step, step.mH, atol=1e-4) and torch.linalg.eigvalsh(step).min() > -1e-4
+    # which bases straight from the decomposition are not
+    raw = torch.linalg.svd(places)[0][..., :n].mH
+    assert matrices.diff(dim=0).abs().square().mean() < 0.5 * raw.diff(dim=0).abs().square().mean()
+
+
+def test_virtual_maps_along_the_readout_are_smooth_and_explain_the_data():
+    shape, n = (36, 28), 4
+    maps, image = simulate_coils(shape, 8).to(torch.complex128), ellipse(shape, 2.0).to(torch.complex128)
+    kspace = to_kspace(maps * image, (1, 2))
+    matrices, _ = compress_coils_along(kspace[..., 8:20], n, 0)
+    virtual = virtual_images_along(maps, matrices, 0)
+    assert torch.allclose(
+        virtual_coils_along(kspace, matrices, 0), to_kspace(virtual * image, (1, 2)), atol=1e-10
+    )
+    inside = (image.abs() > 0).any(1)
+    steps = torch.linalg.vector_norm(virtual.diff(dim=1), dim=0)[inside[1:] & inside[:-1]]
+    assert steps.max() < 3 * torch.linalg.vector_norm(maps.diff(dim=1), dim=0).max()
+    with pytest.raises(BadInput, match=r"matrices has shape \(36, 4, 8\)"):
+        virtual_coils_along(kspace, matrices, 1)
+
+
+@pytest.mark.parametrize("compress", [compress_coils, partial(compress_coils_along, axis=0)])
+def test_compression_names_what_it_cannot_use(compress):
+    kspace = scan_of((8, 9), 3)
+    for n in (0, 4):
+        with pytest.raises(BadInput, match=f"n = {n} virtual coils, it should be from 1 to 3"):
+            compress(kspace, n)
+    with pytest.raises(BadInput, match="kspace is torch.float32"):
+        compress(kspace.real, 2)
+    with pytest.raises(BadInput, match="all zero"):
+        compress(0 * kspace, 2)

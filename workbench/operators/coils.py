@@ -1,129 +1,19 @@
-"""Receive coils: their sensitivities (ESPIRiT, or simulated), their noise, and what a scan sampled of k-space.
+"""Receive coils: their noise, what a scan sampled of k-space, and simulated sensitivities.
 
 k-space is centred: index n // 2 is the middle of every axis, as in `CartesianMRI`.
 """
 
-from math import pi, prod, sin
+from math import pi, sin
 
 import torch
 from torch import Tensor
 
 from workbench._errors import BadInput
-
-
-def espirit(calibration, shape, kernel=6, thresh=0.02, crop=0.95):
-    """Sensitivities of the coils by ESPIRiT: (C, *shape), the eigenvectors of eigenvalue 1 of the calibration data.
-
-    calibration: (C, *block) complex, the fully sampled middle of k-space.  shape: of the image, as many axes as block.
-    The maps have the dtype of the calibration, sum_c |maps_c|^2 = 1 where the largest eigenvalue exceeds `crop`, and
-    are 0 elsewhere. Their phase is referenced to coil 0, whose map is real and positive: where coil 0 sees nothing,
-    the phase of the maps, and so of the image, is arbitrary (the modulus of the image is not).
-
-    The patches of kernel^d points span a space; its part with singular values above thresh times the largest is, seen
-    at one pixel, a (C, C) matrix, and its eigenvectors are found for many pixels at once. Conventions and defaults are
-    those of sigpy and BART. Raises BadInput where the block is smaller than the kernel. Uecker et al. 2014.
-    """
-    _check_calibration(calibration, shape, kernel)
-    M = _lag_matrices(_row_space(calibration.to(torch.complex128), kernel, thresh), kernel, len(shape))
-    M = M.to(calibration.dtype)
-    waves = [_waves(n, kernel).to(M) for n in shape]
-    for wave in waves[1:]:  # the lags of one axis become its pixels, which go last
-        M = torch.tensordot(M, wave, dims=([3], [1]))
-    slabs = waves[0].split(16)
-    maps = [
-        _principal(torch.tensordot(slab, M, dims=([1], [2])).movedim((1, 2), (-2, -1)), crop)
-        for slab in slabs
-    ]
-    return torch.cat(maps).movedim(-1, 0).contiguous()
-
-
-def _check_calibration(calibration, shape, kernel):
-    if not isinstance(calibration, Tensor) or not calibration.is_complex():
-        raise BadInput(
-            f"espirit: calibration is {_kind(calibration)}, it should be a complex tensor (coils, *block)"
-        )
-    if calibration.ndim != len(shape) + 1:
-        raise BadInput(
-            f"espirit: calibration has shape {tuple(calibration.shape)}, it should be (coils, *block) with "
-            f"{len(shape)} axes after the coils, as shape = {tuple(shape)} has"
-        )
-    if min(calibration.shape[1:]) < kernel:
-        raise BadInput(
-            f"espirit: calibration has shape {tuple(calibration.shape)}, smaller than kernel = {kernel}; "
-            f"use a larger block or a smaller kernel"
-        )
-    if not calibration.isfinite().all() or not calibration.any():
-        raise BadInput("espirit: calibration is all zero or not finite; check the middle of k-space")
-
-
-def _row_space(calibration, kernel, thresh):
-    """The projector on the span of all patches: (C kernel^d, C kernel^d), from the eigenvectors of their Gram matrix."""
-    for axis in range(1, calibration.ndim):
-        calibration = calibration.unfold(axis, kernel, 1)
-    d = calibration.ndim // 2
-    patches = calibration.movedim(0, d).reshape(prod(calibration.shape[1 : d + 1]), -1)
-    power, V = torch.linalg.eigh(patches.mT @ patches.conj())
-    V = V[:, power > thresh**2 * power[-1]]
-    return V @ V.mH
-
-
-def _lag_matrices(projector, kernel, ndim):
-    """(C, C, lag, ..., lag): the projector's entries summed over all pairs of points p, q with the same lag p - q."""
-    points = torch.cartesian_prod(*[torch.arange(kernel)] * ndim).reshape(-1, ndim)
-    lags = (points[:, None] - points + kernel - 1).to(projector.device)
-    where = torch.zeros_like(lags[..., 0])
-    for axis in range(ndim):
-        where = where * (2 * kernel - 1) + lags[..., axis]
-    coils = len(projector) // len(points)
-    blocks = projector.reshape(coils, len(points), coils, len(points)).transpose(1, 2).flatten(2)
-    sums = blocks.new_zeros(coils, coils, (2 * kernel - 1) ** ndim).index_add_(2, where.flatten(), blocks)
-    return sums.reshape(coils, coils, *[2 * kernel - 1] * ndim)
-
-
-def _waves(n, kernel):
-    """exp(2 pi i lag r / n) / kernel for the pixels r of a centred axis: (n, lags), complex128."""
-    r, lag = torch.arange(n) - n // 2, torch.arange(1 - kernel, kernel)
-    turns = 2 * pi * torch.outer(r, lag).to(torch.float64) / n
-    return torch.polar(torch.full_like(turns, 1 / kernel), turns)
-
-
-def _principal(M, crop):
-    """Unit eigenvectors (*, C) of the largest eigenvalues of M: (*, C, C), zero unless the eigenvalue exceeds crop."""
-    value, vector = torch.linalg.eigh(M)
-    first, value = vector[..., -1], value[..., -1:]
-    lead = first[..., :1]
-    turn = torch.where(lead == 0, torch.ones_like(lead), lead.conj() / lead.abs().clamp_min(1e-30))
-    return first * turn * (value > crop)
-
-
-def calibration_region(kspace, mask, kernel=6, most=24):
-    """The largest fully sampled block in the middle of k-space: (C, *block), at most `most` points along an axis.
-
-    kspace: (C, *shape).  mask: bool, broadcastable to shape.  The block grows from the middle point, the axes in turn.
-    Raises BadInput if it stays smaller than `kernel` along an axis: then measure the maps in another scan.
-    """
-    mask = _whole(mask, kspace.shape[1:], "calibration_region")
-    sides, growing = [1] * mask.ndim, True
-    while growing:
-        growing = False
-        for axis in range(mask.ndim):
-            tried = [side + (i == axis) for i, side in enumerate(sides)]
-            if tried[axis] <= min(most, mask.shape[axis]) and mask[_middle(mask.shape, tried)].all():
-                sides, growing = tried, True
-    if min(sides) < kernel or not mask[_middle(mask.shape, sides)].all():
-        found = tuple(sides) if mask[_middle(mask.shape, sides)].all() else (0,) * mask.ndim
-        raise BadInput(
-            f"calibration_region: mask has a fully sampled middle of {found} points, at least {kernel} along every "
-            f"axis are needed; use a smaller kernel or give the coil maps"
-        )
-    return kspace[(slice(None), *_middle(mask.shape, sides))]
-
-
-def _middle(shape, sides):
-    """Slices of the centred block of `sides` points: its own middle lies on that of the grid."""
-    return tuple(
-        slice(n // 2 - side // 2, n // 2 - side // 2 + side) for n, side in zip(shape, sides, strict=True)
-    )
+from workbench.operators._kspace import kind, whole
+from workbench.operators.calibration import (
+    calibration_region as calibration_region,
+)  # long found in this file
+from workbench.operators.calibration import espirit as espirit
 
 
 def noise_covariance(samples):
@@ -141,7 +31,7 @@ def noise_covariance(samples):
         or samples.shape[1] < 1
     ):
         raise BadInput(
-            f"noise_covariance: samples is {_kind(samples)}, it should be complex (coils, N); use corner_noise(kspace, mask)"
+            f"noise_covariance: samples is {kind(samples)}, it should be complex (coils, N); use corner_noise(kspace, mask)"
         )
     C, N = samples.shape
     sigma = samples @ samples.mH / (2 * N)
@@ -155,6 +45,31 @@ def noise_covariance(samples):
     return keep * sigma + (1 - keep) * torch.diag(power).to(sigma)
 
 
+def prewhiten(kspace, covariance, axis=0):
+    """L^(-1) k along the coils, covariance = L L^H: data whose noise has unit variance in each real component.
+
+    kspace: complex, its coils on `axis`: 0 for (C, *shape) or coil maps, 1 for (slices, C, *shape).  covariance: (C, C)
+    per real component, as `noise_covariance` gives it; the noise of the result is white, of standard deviation 1 in the
+    real and in the imaginary part, and so uncorrelated between coils. Maps made from data before whitening are
+    whitened by the same call. The same as `noise.CorrelatedGaussian(covariance, axis).whiten`, which also whitens the
+    operator. Raises BadInput where the covariance is not positive definite. Pruessmann et al. 2001.
+    """
+    C = kspace.shape[axis]
+    if covariance.shape != (C, C):
+        raise BadInput(
+            f"prewhiten: covariance has shape {tuple(covariance.shape)}, it should be ({C}, {C}) for kspace of shape "
+            f"{tuple(kspace.shape)} with its coils on axis {axis}"
+        )
+    L, failed = torch.linalg.cholesky_ex(covariance)
+    if failed:
+        raise BadInput(
+            "prewhiten: covariance is not positive definite; measure more noise, see noise_covariance"
+        )
+    flat = kspace.movedim(axis, 0).flatten(1)
+    white = torch.linalg.solve_triangular(L.to(flat), flat, upper=False)
+    return white.unflatten(1, kspace.movedim(axis, 0).shape[1:]).movedim(0, axis)
+
+
 def corner_noise(kspace, mask, share=0.05):
     """The noise of a scan, from the sampled points farthest from the middle of k-space: (C, N), for `noise_covariance`.
 
@@ -166,16 +81,16 @@ def corner_noise(kspace, mask, share=0.05):
     corners, or the scan has few points, prefer a noise scan. Filtered or zero-filled k-space gives too small a value.
     Raises BadInput where these points would be more than a quarter of all sampled ones.
     """
-    whole = _whole(mask, kspace.shape[1:], "corner_noise")
-    sampled, need = int(whole.sum()), 20 * len(kspace)
+    points = whole(mask, kspace.shape[1:], "corner_noise")
+    sampled, need = int(points.sum()), 20 * len(kspace)
     count = max(round(share * sampled), need)
     if 4 * count > sampled:
         raise BadInput(
             f"corner_noise: mask has {sampled} sampled points, too few to take {count} from the corners; "
             f"give the noise samples of a noise scan to noise_covariance"
         )
-    far = _radius(whole.shape).to(kspace.device)[whole].topk(count).indices
-    samples = kspace[:, whole][:, far]
+    far = _radius(points.shape).to(kspace.device)[points].topk(count).indices
+    samples = kspace[:, points][:, far]
     power = samples.abs().square()
     power = (power / power.mean(1, keepdim=True).clamp_min(torch.finfo(power.dtype).tiny)).sum(0)
     return samples[:, power <= 8 * power.median()]
@@ -236,22 +151,3 @@ def _loop(r, angle, distance, radius, parts=64):
         way = r - point
         field += torch.linalg.cross(element.expand_as(way), way) / way.norm(dim=-1, keepdim=True) ** 3
     return field
-
-
-def _whole(mask, shape, who):
-    """The mask on every point of the grid."""
-    try:
-        return mask.broadcast_to(shape)
-    except RuntimeError:
-        raise BadInput(
-            f"{who}: mask has shape {tuple(mask.shape)}, it should broadcast to {tuple(shape)}, the axes of kspace "
-            f"after the coils"
-        ) from None
-
-
-def _kind(value):
-    return (
-        f"{value.dtype} of shape {tuple(value.shape)}"
-        if isinstance(value, Tensor)
-        else f"a {type(value).__name__}"
-    )
