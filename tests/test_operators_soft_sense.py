@@ -56,6 +56,8 @@ def test_one_set_is_cartesian_mri_and_sets_add_up(shape, columns):
     )
     exact = A(waves).abs().square().sum((-2, -1)).reshape(A.in_shape)
     assert torch.allclose(A.gram_spectrum(axes), exact, atol=1e-12)
+    first, last = A.gram_spectrum((0,), 16), A.gram_spectrum((-len(A.in_shape),), 16)
+    assert torch.equal(first, last)  # axes count from the front or from the end of the signal
 
 
 def test_coils_in_groups_and_large_batches_are_the_same_numbers(monkeypatch):

@@ -194,7 +194,8 @@ class CartesianMRI(_Cartesian):
 
         At frequency q: sum_k mask[k] P[k - q] / N with P = sum_c |F maps_c|^2 and N points, a circular correlation.
         """
-        if {a % len(self.in_shape) for a in axes} != set(range(len(self.in_shape))):
+        axes = tuple(a % len(self.in_shape) - len(self.in_shape) for a in axes)
+        if set(axes) != set(self._axes):
             return super().gram_spectrum(axes, probes)
         power = fftn(self.maps, dim=self._axes, norm="ortho").abs().square().sum(0)
         mask = ifftshift(self._everywhere).to(power.dtype)

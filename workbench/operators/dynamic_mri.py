@@ -102,9 +102,9 @@ class DynamicMRI(Linear):
     def gram_spectrum(self, axes, probes=64):
         """That of the frames, where `axes` are of space alone: exact over all of them. Else from probes."""
         ndim = len(self.in_shape)
-        space = tuple(a % ndim - ndim for a in axes)
+        space = tuple(a % ndim - ndim for a in axes)  # counted from the end, whatever the batch
         if -ndim in space:
-            return super().gram_spectrum(axes, probes)
+            return super().gram_spectrum(space, probes)
         return torch.stack([A.gram_spectrum(space, probes) for A in self.frames])
 
     def _with(self, x):

@@ -45,7 +45,7 @@ class SoftSENSE(_Cartesian):
         """Exact over all axes of space: that of each set alone. Else from probes."""
         ndim = len(self.in_shape)
         if {a % ndim for a in axes} != set(range(1, ndim)):
-            return super().gram_spectrum(axes, probes)
+            return super().gram_spectrum(tuple(a % ndim - ndim for a in axes), probes)
         space = tuple(range(ndim - 1))
         return torch.stack([CartesianMRI(maps, self.mask).gram_spectrum(space) for maps in self.maps])
 
