@@ -3,6 +3,7 @@
 from functools import partial
 
 import numpy as np
+import pretend
 import pytest
 import torch
 
@@ -421,3 +422,23 @@ def test_compression_names_what_it_cannot_use(compress):
         compress(kspace.real, 2)
     with pytest.raises(BadInput, match="all zero"):
         compress(0 * kspace, 2)
+
+
+def test_all_of_it_stays_on_the_device_of_the_data():
+    kspace = scan_of((20, 18), 4)
+    block, covariance = kspace[:, 4:16, 3:15], noise_covariance(kspace.flatten(1))
+    along = compress_coils_along(kspace, 2, 1)[0]
+    results = {
+        "sets": lambda k, b, c, m: espirit(b, (20, 18), sets=2).abs(),
+        "low": lambda k, b, c, m: low_resolution_maps(b, (20, 18)),
+        "white": lambda k, b, c, m: prewhiten(k, c),
+        "virtual": lambda k, b, c, m: virtual_coils(k, compress_coils(k, 2)[0]).abs(),
+        "aligned": lambda k, b, c, m: virtual_coils_along(k, compress_coils_along(k, 2, 1)[0], 1).norm(dim=0),
+        "along": lambda k, b, c, m: virtual_images_along(k, m, 1),
+    }
+    with pretend.pretended() as device:
+        there = [v.to(device) for v in (kspace, block, covariance, along)]
+        for name, make in results.items():
+            found, expected = make(*there), make(kspace, block, covariance, along)
+            assert isinstance(found, pretend.Elsewhere), f"{name} is on the CPU"
+            assert torch.allclose(found.cpu(), expected, atol=1e-4 * expected.abs().max().item()), name
