@@ -217,3 +217,10 @@ def test_super_resolution_does_not_move_the_signal():
 def test_bad_input(make, words):
     with pytest.raises(BadInput, match=words):
         make()
+
+
+def test_one_factor_for_every_axis():
+    psf, x = torch.rand(3, 5), torch.rand(8, 12)
+    A, B = (super_resolution(psf, (8, 12), factor) for factor in (4, (4, 4)))
+    assert torch.equal(A(x), B(x))
+    assert uniform_super_resolution((8, 12), 2)(x).shape == (4, 6)

@@ -167,15 +167,21 @@ class BlurDownsample(Linear):
 def super_resolution(psf, shape, factor, centre=None):
     """y[i] = (psf * x)[f i]: a camera with pixels f times as large and this PSF, a BlurDownsample with circular border.
 
-    psf: (K, L) (any number of axes), its centre at n // 2 or at `centre`.  factor: f, one number an axis.
+    psf: (K, L) (any number of axes), its centre at n // 2 or at `centre`.  factor: f, a number or one an axis.
     """
-    return BlurDownsample(embed(psf, shape, centre), tuple(factor))
+    return BlurDownsample(embed(psf, shape, centre), _each_axis(factor, shape))
 
 
 def uniform_super_resolution(shape, factor, dtype=torch.float32):
     """y[i] = the mean of the f * f block of x that begins at f i: pixels f times as large, edges aligned."""
+    factor = _each_axis(factor, shape)
     psf = torch.ones(factor, dtype=dtype)
     return super_resolution(psf / psf.numel(), shape, factor, centre=[f - 1 for f in factor])
+
+
+def _each_axis(factor, shape):
+    """factor as a tuple, one number an axis."""
+    return (factor,) * len(shape) if isinstance(factor, int) else tuple(factor)
 
 
 def _stride(who, shape, factor, offset):
