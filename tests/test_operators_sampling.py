@@ -291,6 +291,7 @@ def test_cartesian_mask():
         (lambda: variable_density((64, 64), 4, calibration=(3, 4, 5)), r"calibration = \(3, 4, 5\)"),
         (lambda: poisson_disc((64, 64), 4, 40), "acceleration = 4 should be from 1 to 2.56"),
         (lambda: poisson_disc((64, 64), 1.1, 4, region=ellipse((64, 64))), "from 1.2"),
+        (lambda: poisson_disc((64, 64), 4, region=ellipse((64, 65))), r"region is torch.bool \(64, 65\)"),
         (lambda: poisson_disc((64,), 4), r"shape = \(64,\)"),
         (lambda: partial_fourier((64,), 0.5), "fraction = 0.5"),
         (lambda: partial_fourier((64,), 1.1), "fraction = 1.1"),

@@ -10,10 +10,8 @@ from torch import Tensor
 
 from workbench._errors import BadInput
 from workbench.operators._kspace import kind, whole
-from workbench.operators.calibration import (
-    calibration_region as calibration_region,
-)  # long found in this file
-from workbench.operators.calibration import espirit as espirit
+from workbench.operators.calibration import calibration_region as calibration_region
+from workbench.operators.calibration import espirit as espirit  # both long found in this file
 
 
 def noise_covariance(samples):

@@ -120,11 +120,15 @@ def poisson_disc(shape, acceleration, calibration=24, seed=0, region=None):
     may lie at all: `ellipse(shape)` leaves out the corners. Raises BadInput where the numbers do not allow it.
 
     Points are tried in random order and kept where no kept one covers them, until there are enough; s is such that at
-    most about 1 % more would fit in. Dippe and Wold 1985; Lustig, Alley, Vasanawala, Donoho, Pauly 2009. (sigpy and
-    BART space points off the grid by 1 + s r; a grid rounds distances up, hence the 0.85.)
+    most about 1 % more would fit in. Dippe and Wold 1985; Lustig, Alley, Vasanawala, Donoho, Pauly 2009. (sigpy
+    spaces points off the grid by 1 + s r; a grid rounds distances up, hence the 0.85, which has the same density.)
     """
     if len(shape) != 2:
         raise BadInput(f"poisson_disc: shape = {tuple(shape)} should be (H, W), the two phase encodes")
+    if region is not None and (region.dtype != torch.bool or region.shape != tuple(shape)):
+        raise BadInput(
+            f"poisson_disc: region is {region.dtype} {tuple(region.shape)}, it should be bool {tuple(shape)}"
+        )
     box = _box(shape, calibration)
     allowed = box | (torch.ones(shape, dtype=torch.bool) if region is None else region)
     keep = _kept("poisson_disc", shape, acceleration, box, allowed)
