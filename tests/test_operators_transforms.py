@@ -12,6 +12,7 @@ from workbench.operators import (
     DCT,
     FiniteDifference,
     Hadamard,
+    Mask,
     Patches,
     Wavelet,
     dot_test,
@@ -181,3 +182,11 @@ def test_patches_averaged_give_the_image_back():
 def test_bad_input(make, words):
     with pytest.raises(BadInput, match=words):
         make()
+
+
+def test_axes_of_a_gram_spectrum_may_be_counted_from_either_end():
+    A = FiniteDifference((4, 5), None, torch.float64) @ Mask(
+        torch.arange(20).reshape(4, 5) % 3 > 0, torch.float64
+    )
+    assert torch.equal(A.gram_spectrum((0, 1)), A.gram_spectrum((-2, -1)))
+    assert torch.equal(A.gram_spectrum((1,)), A.gram_spectrum((-1,)))

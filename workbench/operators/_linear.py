@@ -81,6 +81,7 @@ class Linear(Operator):
         A preconditioner for stationary priors. E[conj(z) * (M z)] = diag(M) for z of independent unit components
         (Bekas, Kokiopoulou, Saad 2007); kinds that know the exact diagonal override this. Computed once a value.
         """
+        axes = tuple(a % len(self.in_shape) - len(self.in_shape) for a in axes)  # counted from the end
         known = self.__dict__.setdefault("_gram_spectra", {})
         if (axes, probes) not in known:
             known[axes, probes] = self._probed_gram_spectrum(axes, probes)
