@@ -13,7 +13,18 @@ __version__ = "0.1.0"
 refuse_shadows()
 __getattr__, __dir__ = rooms(
     __name__,
-    packages=("operators", "noise", "diffusion", "priors", "samplers", "classical", "metrics", "io", "viz"),
+    packages=(
+        "operators",
+        "noise",
+        "diffusion",
+        "priors",
+        "samplers",
+        "classical",
+        "metrics",
+        "io",
+        "viz",
+        "catalogue",
+    ),
     names=dict(
         Problem="problem",
         Posterior="posterior",

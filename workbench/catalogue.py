@@ -7,6 +7,7 @@ and a card. Its name is the class name in kebab-case (`CircularBlur` -> `circula
 import ast
 import re
 from dataclasses import dataclass, field
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 
@@ -52,6 +53,12 @@ def _card(body):
     return None
 
 
+@cache
+def _parsed(path, changed):
+    """The syntax tree of a file, read again when it has `changed`."""
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
 def _summary(node, fallback):
     return (ast.get_docstring(node) or fallback or "").strip().split("\n")[0]
 
@@ -65,7 +72,7 @@ def entries(room):
     pattern = "**/[!_]*.py" if room == "problems" else "[!_]*.py"
     found = []
     for path in sorted(folder.glob(pattern)):
-        tree = ast.parse(path.read_text(encoding="utf-8"))
+        tree = _parsed(path, path.stat().st_mtime_ns)
         stem = path.relative_to(folder).with_suffix("").as_posix()
         module = f"{package}.{stem.replace('/', '.')}"
         if room == "problems":

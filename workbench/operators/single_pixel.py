@@ -97,8 +97,14 @@ class SinglePixel(Linear):
         return (prod(self.shape) / 4 * (1 + torch.linalg.eigvals(C @ W.T @ W).real.max().item())) ** 0.5
 
     def solve(self, b, rho, x0=None, tol=None):
-        """(A^H A + rho I)^{-1} b by Woodbury's identity, twice: with A A^H, and for its part of rank two."""
+        """(A^H A + rho I)^{-1} b by Woodbury's identity, twice: with A A^H, and for its part of rank two.
+
+        In double precision: the mean of the image has m times the power of anything else, and would drown it.
+        """
         checked(b, self.in_shape, self.in_dtype, "SinglePixel.solve")
+        if self.dtype.to_real() != torch.float64:
+            double = self.to(torch.float64)
+            return double.solve(b.to(double.dtype), rho).to(self.dtype)
         outer, rho = ridge(rho, b, 1), ridge(rho, b, len(self.shape))
         if len(self.rows) == prod(self.shape):
             return self.adjoint(self._solve_gram(self._solve_gram(self.forward(b), outer), 0 * outer))
