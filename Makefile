@@ -45,6 +45,7 @@ bench-peers: $(STAMP)
 # Runs every notebook at its full size and keeps the figures in it.
 notebooks: $(STAMP)
 	$(VENV)/bin/jupyter execute --inplace notebooks/*.ipynb
+	$(PY) .ci/lighten.py notebooks/*.ipynb
 
 # torch comes first and alone, so that pip picks the CPU wheel where one is offered.
 $(STAMP): pyproject.toml constraints.txt

@@ -31,7 +31,7 @@ def test_is_stored_with_its_figures_and_is_light(path):
     outputs = [output for cell in read(path).cells for output in cell.get("outputs", [])]
     assert any("image/png" in output.get("data", {}) for output in outputs)
     assert not any(output.output_type == "error" for output in outputs)
-    assert path.stat().st_size < 400_000 and str(ROOT.parent) not in path.read_text(encoding="utf-8")
+    assert path.stat().st_size < 600_000 and str(ROOT.parent) not in path.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
