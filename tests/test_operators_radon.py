@@ -302,6 +302,21 @@ def test_without_a_matrix_the_numbers_are_the_same(kind, model, threads, monkeyp
             assert B(x[:0]).shape == (0, *A.out_shape)
 
 
+@pytest.mark.parametrize("shape", [(64, 64), (40, 64), (64, 40)])
+def test_rays_far_beside_the_image_along_its_axes(shape, monkeypatch):
+    """cos(pi / 2) is 6e-17 and not 0: such a ray meets the image after 1e19 steps, which no integer holds."""
+    angles = torch.tensor([0, pi / 2, pi / 2 + 0.05, pi, 3 * pi / 2, 2 * pi], dtype=torch.float64)
+    for centre in (20.0, 700.0, 1380.0):
+        A = ParallelBeam(angles, shape, 1400, centre=centre, dtype=torch.float64)
+        x, y = randn(*shape), randn(*A.out_shape)
+        wanted = A(x), A.H(y)
+        with monkeypatch.context() as m:
+            m.setattr(_planar, "BUDGET", 0)
+            B = replace(A)
+            assert torch.allclose(B(x), wanted[0], atol=1e-9) and torch.allclose(B.H(y), wanted[1], atol=1e-9)
+            assert torch.allclose(B(x.expand(2, *shape)), wanted[0].expand(2, *A.out_shape), atol=1e-9)
+
+
 def test_beyond_the_budget_no_matrix_is_built():
     """The sizes at which a stored pair would take 5.4 GB: the operator is there at once, and projects."""
     A = ParallelBeam(half_turn(720), (512, 512), 724)
