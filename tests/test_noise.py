@@ -375,6 +375,25 @@ def test_log_poisson_counts(floor, c):
     )
 
 
+@pytest.mark.parametrize("c", [-9.0, 0.0, 9.0, 9.3, 1e4])
+def test_log_poisson_stays_finite_behind_any_object(c):
+    noise, clean = LogPoisson(scale=81.35858), torch.tensor([c, 0.05], dtype=torch.float64)
+    for y in (
+        torch.tensor([0.05, 0.05], dtype=torch.float64),
+        noise.sample(torch.full((2,), 9.0), 0).double(),
+    ):
+        assert noise.log_likelihood(y, clean).isfinite() and noise.gradient(y, clean).isfinite().all()
+
+
+def test_log_poisson_mean_of_many_counts_follows_that_of_few():
+    """The sum over counts and the series meet where one takes over from the other; few bytes for many entries."""
+    noise = LogPoisson(photons=1e5)
+    rates = torch.tensor([1990.0, 1999.9, 2000.1, 2010.0], dtype=torch.float64)
+    bias = noise.mean((1e5 / rates).log()) - (1e5 / rates).log()  # 1 / (2 rate) and smaller
+    assert torch.allclose(bias, 1 / (2 * rates) + 5 / (12 * rates**2), atol=1e-9)
+    assert noise.mean(torch.zeros(0)).shape == (0,) and noise.mean(torch.tensor([float("nan")])).isnan()
+
+
 def test_log_poisson_weights_are_those_of_the_counts():
     noise = LogPoisson(photons=1e5)
     y = noise.sample(torch.full((20000,), 2.0, dtype=torch.float64), 0)

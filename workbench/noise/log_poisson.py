@@ -10,6 +10,8 @@ from workbench.noise._noise import Noise, beside, positive, real, summed
 from workbench.noise.gaussian import Gaussian
 from workbench.noise.poisson import Poisson
 
+MANY = 2000.0  # counts above which four terms of a series give E[log k] to 1e-10
+
 
 @dataclass(frozen=True, eq=False)
 class LogPoisson(Noise):
@@ -36,39 +38,42 @@ class LogPoisson(Noise):
     def example(cls, rng):
         return cls(photons=50.0)
 
-    def rate(self, clean):
-        """Expected counts photons exp(-scale clean)."""
-        return beside(clean, self.photons) * torch.exp(-self.scale * real("LogPoisson", clean))
+    def log_rate(self, clean):
+        """log of the expected counts, log(photons) - scale clean."""
+        return beside(clean, self.photons).log() - self.scale * real("LogPoisson", clean)
 
     def mean(self, clean):
-        """E[y | clean], summed over the counts that matter, in the units of y."""
-        rate = self.rate(clean)
-        top = int(rate.max().item() + 10 * rate.max().item() ** 0.5 + 40)
+        """E[y | clean], in the units of y: the sum over counts, or above 2000 of them the series of E[log k]."""
+        log_rate = self.log_rate(clean)
+        rate = log_rate.exp()
+        few = rate.nan_to_num().clamp_max(MANY)
+        low = (few - 10 * few.sqrt()).clamp_min(0).floor()
         total = torch.zeros_like(rate)
-        for first in range(0, top, 1024):
-            k = torch.arange(first, min(first + 1024, top), dtype=torch.float64, device=rate.device)
-            mass = log_poisson(k, rate[..., None]).exp()
-            total = total + (mass * self._logarithm(k, beside(clean, self.photons)[..., None])).sum(-1)
-        return total.to(clean.dtype)
-
-    def _logarithm(self, k, photons):
-        return -(k.clamp_min(self.floor) / photons).log() / self.scale
+        for step in range(int(20 * few.max().item() ** 0.5 + 40) if few.numel() else 0):
+            k = low + step
+            total = total + log_poisson(k, few.log()).exp() * k.clamp_min(self.floor).log()
+        series = log_rate - 1 / (2 * rate) - 5 / (12 * rate**2) - 3 / (4 * rate**3)
+        expected = torch.where(rate < MANY, total, series)
+        return ((beside(clean, self.photons).log() - expected) / self.scale).to(clean.dtype)
 
     def draw(self, clean, rng):
-        k = Poisson().draw(self.rate(clean), rng)
-        return self._logarithm(k, beside(clean, self.photons)).to(clean.dtype)
+        k = Poisson().draw(self.log_rate(clean).exp(), rng)
+        photons = beside(clean, self.photons)
+        return (-(k.clamp_min(self.floor) / photons).log() / self.scale).to(clean.dtype)
 
     def log_likelihood(self, y, clean):
         """sum log Poisson(k; rate), or log P(k <= floor), for the count k that y stands for; in float64."""
-        rate, seen = self.rate(clean), self.rate(y)
+        log_rate, seen = self.log_rate(clean), self.log_rate(y).exp()
         at_floor = seen <= max(self.floor, 0.5) * (1 + 1e-4)
-        few = torch.arange(int(self.floor) + 1, dtype=torch.float64, device=rate.device)
-        below = log_poisson(few, rate[..., None]).logsumexp(-1)
-        return summed(torch.where(at_floor, below, log_poisson(seen.round(), rate)), y.ndim)
+        few = torch.arange(int(self.floor) + 1, dtype=torch.float64, device=log_rate.device)
+        below = log_poisson(few, log_rate[..., None]).logsumexp(-1)
+        return summed(torch.where(at_floor, below, log_poisson(seen.round(), log_rate)), y.ndim)
 
     def gaussian(self, y):
         """The plug-in Gaussian noise of y, of variance 1 / (k scale^2) for k counts: weights exp(-y) photons."""
-        return Gaussian((self.rate(y).clamp_min(max(self.floor, 1.0)).rsqrt() / self.scale).to(y.dtype))
+        return Gaussian(
+            (self.log_rate(y).exp().clamp_min(max(self.floor, 1.0)).rsqrt() / self.scale).to(y.dtype)
+        )
 
     def whiten(self, A, y):
         raise BadInput(
@@ -76,6 +81,6 @@ class LogPoisson(Noise):
         )
 
 
-def log_poisson(k, rate):
-    """log of rate^k e^{-rate} / k!."""
-    return k * rate.log() - rate - torch.lgamma(k + 1)
+def log_poisson(k, log_rate):
+    """log of rate^k e^{-rate} / k!, from the logarithm of the rate: finite for any object, however dense."""
+    return k * log_rate - log_rate.clamp_max(700).exp() - torch.lgamma(k + 1)
