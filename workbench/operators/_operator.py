@@ -54,7 +54,11 @@ class Operator:
 
     def __call__(self, x):
         """A(x) for x: (*batch, *in_shape) of dtype in_dtype. Raises BadInput where shape or dtype do not fit."""
-        return self.forward(checked(x, self.in_shape, self.in_dtype, type(self).__name__))
+        x = checked(x, self.in_shape, self.in_dtype, type(self).__name__)
+        batch = x.shape[: x.ndim - len(self.in_shape)]
+        if 0 in batch:  # which FFTs and sparse products refuse
+            return torch.zeros(*batch, *self.out_shape, dtype=self.out_dtype, device=x.device)
+        return self.forward(x)
 
     def __matmul__(self, other):
         """(A @ B)(x) = A(B(x)). Raises BadInput where the shapes or dtypes do not fit."""

@@ -22,6 +22,11 @@ class _Pair(torch.autograd.Function):
     def jvp(ctx, tangent, *_):
         return _Pair.apply(tangent, ctx.apply_forward, ctx.apply_adjoint)
 
+    @staticmethod
+    def vmap(info, in_dims, x, forward, adjoint):
+        rows = [_Pair.apply(row, forward, adjoint) for row in x.unbind(in_dims[0])]
+        return torch.stack(rows), 0
+
 
 def apply_pair(x, forward, adjoint):
     """forward(x), with `adjoint` as its gradient: for linear maps in numpy, sparse matrices or other libraries."""

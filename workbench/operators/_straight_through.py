@@ -4,6 +4,8 @@ import torch
 
 
 class _StraightThrough(torch.autograd.Function):
+    generate_vmap_rule = True
+
     @staticmethod
     def forward(smooth, stepped):
         return stepped.clone()
