@@ -47,7 +47,7 @@ class JPEG(Operator):
     shape: (3, H, W) RGB or (1, H, W) grey, any H and W; blocks that stick out are filled by repeating the border.
     x: (*, *shape), clipped to [0, 1]; y: multiples of 1/255 in [0, 1].  quality: 1 to 100, libjpeg's scale of the
     standard tables.  subsampling: (down, across) of the chroma, (1, 1) for 4:4:4, (1, 2) for 4:2:2, (2, 2) for 4:2:0;
-    means on the way down, a triangle filter on the way up (libjpeg's "fancy upsampling").
+    means on the way down, a triangle filter on the way up (libjpeg's "fancy upsampling", for more than 4 columns).
 
     The derivative is that of `smooth`, the same path without any rounding: straight-through. The entropy coding is
     lossless and so left out. Wallace 1992; ITU-T T.81; JFIF 1.02.
@@ -93,19 +93,29 @@ class JPEG(Operator):
         if self.shape[0] == 1:
             return (self._blocks(levels, LUMINANCE) / 255).to(x.dtype)
         y, *chroma = _to_ycc(levels)
-        down, up = FRACTIONS[tuple(self.subsampling)]
-        small = (_cut(_reduced(_rounded(c - TIE), self.subsampling), down) for c in chroma)
-        chroma = (_cut(self._enlarged(self._blocks(c, CHROMINANCE)), up) for c in small)
+        _, up = FRACTIONS[tuple(self.subsampling)]
+        chroma = (_cut(self._enlarged(self._blocks(self._halved(c), CHROMINANCE)), up) for c in chroma)
         rgb = _rounded(_to_rgb(self._blocks(_rounded(y), LUMINANCE), *chroma))
         return (rgb.clamp(0, 255) / 255).to(x.dtype)
 
     def forward(self, x):
         return straight_through(self.smooth(x), self.coded(x))
 
+    def _halved(self, chroma):
+        """The chroma in whole numbers: means of cells, after the last column was repeated to whole blocks of them.
+
+        libjpeg repeats the last pixel across, but the last mean downwards, so only the columns are whole blocks here.
+        """
+        (down, across), fractions = self.subsampling, FRACTIONS[tuple(self.subsampling)][0]
+        whole = _repeated(_rounded(chroma - TIE), down, 8 * across)
+        return _cut(_reduced(whole, self.subsampling), fractions)
+
     def _enlarged(self, chroma):
-        """The chroma at full size, cut to the image."""
+        """The chroma at full size, cut to the image: two columns or fewer are repeated, as in libjpeg."""
+        chroma = chroma[..., : -(-self.shape[-1] // self.subsampling[1])]  # what lies in the image
+        grown = _doubled if chroma.shape[-1] > 2 else lambda plane, axis: plane.repeat_interleave(2, axis)
         for axis, factor in zip((-2, -1), self.subsampling, strict=True):
-            chroma = _doubled(chroma, axis).narrow(axis, 0, self.shape[axis]) if factor == 2 else chroma
+            chroma = grown(chroma, axis).narrow(axis, 0, self.shape[axis]) if factor == 2 else chroma
         return chroma
 
     def _blocks(self, plane, table):
