@@ -119,7 +119,7 @@ def cone(detector, dtype=torch.float64, views=160):
 
 def radius(A):
     D, H, W = (torch.arange(n, dtype=torch.float64) - (n - 1) / 2 for n in A.shape)
-    x1, x2, x3 = W * A.pixel, -H[:, None] * A.pixel, D[:, None, None] * A.slice
+    x1, x2, x3 = W * A.pixel, -H[:, None] * A.pixel, D[:, None, None] * A.slice_thickness
     return ((x1 - 9) ** 2 + (x2 + 6) ** 2 + (x3 - 3) ** 2).sqrt()
 
 

@@ -29,19 +29,19 @@ def turn(n):
 
 def ends(A, view, v, u):
     """Source and detector pixel in mm, (x1, x2, x3), from the docstring."""
-    t, s = A.angles[view].item(), (u - A.middle[1]) * A.pitch[1]
+    t, s = A.angles[view].item(), (u - A.middle[1]) * A.spacings[1]
     along, across = (v.item() for v in A.detector(np.array([s]), A.dsd))
     height = 0.0 if A.heights is None else A.heights[view].item()
     source = np.array([A.dso * np.sin(t), -A.dso * np.cos(t), height])
     step = along * np.array([-np.sin(t), np.cos(t), 0]) + across * np.array([np.cos(t), np.sin(t), 0])
-    return source, source + step + np.array([0, 0, (v - A.middle[0]) * A.pitch[0]])
+    return source, source + step + np.array([0, 0, (v - A.middle[0]) * A.spacings[0]])
 
 
 def by_hand(A, view, v, u):
     """One row of A, (D, H, W): for each plane that the ray crosses, the four voxels around the crossing."""
     (D, H, W), row = A.shape, np.zeros(A.shape)
     source, pixel = ends(A, view, v, u)
-    d, size = pixel - source, (A.pixel, A.pixel, A.slice)
+    d, size = pixel - source, (A.pixel, A.pixel, A.slice_thickness)
     axis = 1 if abs(d[1]) >= abs(d[0]) else 0
     for step in range(H if axis else W):
         plane = (H - 1) / 2 - step if axis else step - (W - 1) / 2
@@ -108,7 +108,7 @@ def test_adjoint_is_exact(kind, dtype):
 def blob(A, middle, width):
     """A Gaussian of height 1, sampled at the voxels: (D, H, W)."""
     D, H, W = ((torch.arange(n, dtype=torch.float64) - (n - 1) / 2) for n in A.shape)
-    x1, x2, x3 = W * A.pixel, -H[:, None] * A.pixel, D[:, None, None] * A.slice
+    x1, x2, x3 = W * A.pixel, -H[:, None] * A.pixel, D[:, None, None] * A.slice_thickness
     r2 = (x1 - middle[0]) ** 2 + (x2 - middle[1]) ** 2 + (x3 - middle[2]) ** 2
     return torch.exp(-r2 / (2 * width**2))
 

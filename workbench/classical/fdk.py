@@ -44,15 +44,17 @@ def cone_back_projection(A, y, window=ram_lak):
             "FDK: A.heights is not zero, so the scan is no circle; use an iterative method, such as TotalVariation"
         )
     checked(y, A.out_shape, A.out_dtype, "FDK")
-    v = (torch.arange(A.detectors[0], dtype=torch.float64) - A.middle[0]) * A.pitch[0]
-    s = (torch.arange(A.detectors[1], dtype=torch.float64) - A.middle[1]) * A.pitch[1]
+    v = (torch.arange(A.detectors[0], dtype=torch.float64) - A.middle[0]) * A.spacings[0]
+    s = (torch.arange(A.detectors[1], dtype=torch.float64) - A.middle[1]) * A.spacings[1]
     q = filtered_fan(A, y, s, v, window)
-    z = (torch.arange(A.shape[0], dtype=torch.float64, device=y.device) - (A.shape[0] - 1) / 2) * A.slice
+    z = (
+        torch.arange(A.shape[0], dtype=torch.float64, device=y.device) - (A.shape[0] - 1) / 2
+    ) * A.slice_thickness
     x = y.new_zeros(*y.shape[:-3], *A.shape)
     for view, t in enumerate(A.angles.double().tolist()):
         column, magnification, gain = seen_from(A, t, A.shape[1:], y.device)
-        row = z[:, None, None] * magnification / A.pitch[0] + A.middle[0]
-        part = interpolated(q[..., view, :, :], column / A.pitch[1] + A.middle[1])
+        row = z[:, None, None] * magnification / A.spacings[0] + A.middle[0]
+        part = interpolated(q[..., view, :, :], column / A.spacings[1] + A.middle[1])
         x += gain.to(x.dtype) * between_rows(part, row)
     return x
 

@@ -11,15 +11,15 @@ from torch import Tensor
 
 from workbench._errors import BadInput
 from workbench.operators._cone import Cone
-from workbench.operators._linear import Linear
 from workbench.operators._pair import apply_pair
 from workbench.operators._planar import check, check_source, fan, marching, on_parts
+from workbench.operators._volume import Volumetric, check_volume
 from workbench.operators.fan_beam import flat_detector
 from workbench.operators.rays import Rays
 
 
 @dataclass(frozen=True, eq=False)
-class ConeBeam(Linear):
+class ConeBeam(Volumetric):
     """y(t, v, u) = integral of x along the ray from the source at angle t to row v, column u: cone-beam CT.
 
     x: (*, D, H, W), attenuation in 1/mm; slice k is at height (k - (D - 1) / 2) thickness, rows and columns lie as in
@@ -58,51 +58,24 @@ class ConeBeam(Linear):
     dtype: torch.dtype = torch.float32
 
     def __post_init__(self):
-        if len(self.shape) != 3 or min(self.shape) < 1:
-            raise BadInput(
-                f"ConeBeam: shape = {tuple(self.shape)} should be (D, H, W), slices, rows and columns"
-            )
-        if len(tuple(self.detectors)) != 2 or min(self.detectors) < 1:
-            raise BadInput(f"ConeBeam: detectors = {self.detectors} should be (rows, columns)")
-        rows, columns = self.pitch
-        check(
-            self,
-            dso=self.dso,
-            dsd=self.dsd,
-            spacing=min(rows, columns),
-            pixel=self.pixel,
-            thickness=self.slice,
-        )
+        check_volume(self)
+        check(self, dso=self.dso, dsd=self.dsd, pixel=self.pixel)
         check_source(self, self.shape[1:])
-        heights = torch.zeros(len(self.angles)) if self.heights is None else self.heights
-        if tuple(heights.shape) != (len(self.angles),) or not heights.isfinite().all():
+        heights = self.heights
+        if heights is not None and (
+            not isinstance(heights, Tensor)
+            or heights.shape != self.angles.shape
+            or not heights.isfinite().all()
+        ):
+            got = f"shape {tuple(heights.shape)}" if isinstance(heights, Tensor) else type(heights).__name__
             raise BadInput(
-                f"ConeBeam: heights has shape {tuple(heights.shape)}, it should be ({len(self.angles)},), finite mm per view"
-            )
-        if not np.isfinite(self.middle).all():
-            raise BadInput(
-                f"ConeBeam: centre = {self.centre} should be a (row, column) of finite numbers, or None"
+                f"ConeBeam: heights has {got}, it should be a tensor ({len(self.angles)},), finite mm per view"
             )
         if self.cone.steepest > 1:
             raise BadInput(
                 f"ConeBeam: rays climb {self.cone.steepest:.3g} mm per mm, the limit is 1 (45 degrees); use fewer rows, a smaller "
                 f"spacing or a larger dsd"
             )
-
-    in_shape = property(lambda self: tuple(self.shape))
-    out_shape = property(lambda self: (len(self.angles), *self.detectors))
-    in_dtype = out_dtype = property(lambda self: self.dtype)
-    slice = property(lambda self: self.pixel if self.thickness is None else self.thickness)
-
-    @property
-    def pitch(self):
-        """(rows, columns): mm between the detector's rows and columns."""
-        return (self.spacing,) * 2 if isinstance(self.spacing, (int, float)) else tuple(self.spacing)
-
-    @property
-    def middle(self):
-        """(row, column) of the ray that meets the axis at a right angle."""
-        return tuple((n - 1) / 2 for n in self.detectors) if self.centre is None else tuple(self.centre)
 
     @classmethod
     def example(cls, rng, dtype=torch.float64):
@@ -124,15 +97,15 @@ class ConeBeam(Linear):
     @cached_property
     def cone(self):
         """The rays, a detector column each, and how they climb from row to row."""
-        s = (np.arange(self.detectors[1]) - self.middle[1]) * self.pitch[1]
+        s = (np.arange(self.detectors[1]) - self.middle[1]) * self.spacings[1]
         along, across = self.detector(s, self.dsd)
         source, towards = (v.reshape(-1, 2) for v in fan(self.angles, along, across, self.dso))
         rays = Rays.through(source, towards, self.in_shape[1:], self.pixel)
         zeros = np.zeros(len(self.angles))
         heights = zeros if self.heights is None else self.heights.double().cpu().numpy()
-        base = np.repeat(heights / self.slice + (self.shape[0] - 1) / 2, len(s))
-        run = np.hypot(*towards.T) / self.slice
-        rise = self.pitch[0] / self.slice
+        base = np.repeat(heights / self.slice_thickness + (self.shape[0] - 1) / 2, len(s))
+        run = np.hypot(*towards.T) / self.slice_thickness
+        rise = self.spacings[0] / self.slice_thickness
         return Cone(rays, run, base, -self.middle[0] * rise, rise, self.detectors[0], self.shape[0])
 
     def forward(self, x):
@@ -158,7 +131,6 @@ class ConeBeam(Linear):
     def to(self, device=None, dtype=None):
         """The same operator on `device` and in the precision of `dtype`; angles and heights keep theirs."""
         moved = super().to(device, dtype)
-        if moved.device == self.device and moved.dtype == self.dtype:
-            return self
-        heights = None if self.heights is None else self.heights.to(moved.device)
-        return replace(moved, angles=self.angles.to(moved.device), heights=heights)
+        if moved is self or self.heights is None:
+            return moved
+        return replace(moved, heights=self.heights.to(moved.device))

@@ -1,20 +1,19 @@
 """Parallel-beam tomography of a volume, as at a synchrotron or in an electron microscope."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import torch
 from torch import Tensor
 
-from workbench._errors import BadInput
-from workbench.operators._linear import Linear
+from workbench.operators._volume import Volumetric, check_volume
 from workbench.operators.radon import ParallelBeam
 from workbench.operators.rays import joseph
 
 
 @dataclass(frozen=True, eq=False)
-class ParallelBeam3D(Linear):
+class ParallelBeam3D(Volumetric):
     """y(t, v, s) = integral of x at height z_v along x1 cos(t) + x2 sin(t) = s: parallel-beam CT of a volume.
 
     x: (*, D, H, W), attenuation in 1/mm; slice k is at height (k - (D - 1) / 2) thickness, rows and columns lie as in
@@ -42,26 +41,8 @@ class ParallelBeam3D(Linear):
     model: Callable = joseph
 
     def __post_init__(self):
-        if len(self.shape) != 3 or min(self.shape) < 1:
-            raise BadInput(
-                f"ParallelBeam3D: shape = {tuple(self.shape)} should be (D, H, W), slices, rows and columns"
-            )
-        if len(self.detectors) != 2 or min(self.detectors) < 1:
-            raise BadInput(f"ParallelBeam3D: detectors = {self.detectors} should be (rows, columns)")
-        for name, value in (("spacing", self.pitch[0]), ("thickness", self.slice)):
-            if not 0 < value < float("inf"):
-                raise BadInput(f"ParallelBeam3D: {name} = {value} should be a length in mm, above 0")
+        check_volume(self)
         self.plane  # noqa: B018  checks the rest
-
-    in_shape = property(lambda self: tuple(self.shape))
-    out_shape = property(lambda self: (len(self.angles), *self.detectors))
-    in_dtype = out_dtype = property(lambda self: self.dtype)
-    slice = property(lambda self: self.pixel if self.thickness is None else self.thickness)
-
-    @property
-    def pitch(self):
-        """(rows, columns): mm between the detector's rows and columns."""
-        return (self.spacing,) * 2 if isinstance(self.spacing, (int, float)) else tuple(self.spacing)
 
     @classmethod
     def example(cls, rng, dtype=torch.float64):
@@ -72,17 +53,18 @@ class ParallelBeam3D(Linear):
     @cached_property
     def plane(self):
         """The tomograph of one slice."""
-        columns, centre = self.detectors[1], None if self.centre is None else self.centre[1]
+        columns, spacing, centre = self.detectors[1], self.spacings[1], self.middle[1]
         return ParallelBeam(
-            self.angles, self.shape[1:], columns, self.pitch[1], self.pixel, centre, self.dtype, self.model
+            self.angles, self.shape[1:], columns, spacing, self.pixel, centre, self.dtype, self.model
         )
 
     @cached_property
     def between(self):
         """(rows, D): the weights of the slices in each detector row, by linear interpolation, 0 beyond the volume."""
         (D, _, _), (rows, _) = self.shape, self.detectors
-        middle = (rows - 1) / 2 if self.centre is None else self.centre[0]
-        at = (torch.arange(rows, dtype=torch.float64) - middle) * self.pitch[0] / self.slice + (D - 1) / 2
+        at = (torch.arange(rows, dtype=torch.float64) - self.middle[0]) * self.spacings[
+            0
+        ] / self.slice_thickness + (D - 1) / 2
         weights = (1 - (at[:, None] - torch.arange(D)).abs()).clamp_min(0)
         return weights.to(self.device, self.dtype)
 
@@ -102,10 +84,3 @@ class ParallelBeam3D(Linear):
         return self.plane.adjoint(
             y if self.aligned else torch.tensordot(self.between, y, ([0], [y.ndim - 3])).movedim(0, -3)
         )
-
-    def to(self, device=None, dtype=None):
-        """The same operator on `device` and in the precision of `dtype`; the angles keep theirs."""
-        moved = super().to(device, dtype)
-        if moved.device == self.device and moved.dtype == self.dtype:
-            return self
-        return replace(moved, angles=self.angles.to(moved.device))
