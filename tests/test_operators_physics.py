@@ -334,6 +334,27 @@ def test_closures_of_several_scans_stay_in_their_scan():
     assert (i[:, 0] == k[:, 0]).all() and (i[:, 1] == j[:, 0]).all() and (j[:, 1] == k[:, 1]).all()
 
 
+@pytest.mark.parametrize("missing", list(combinations(range(4), 2)))
+def test_a_missing_baseline_leaves_one_closure_amplitude(missing):
+    """Four stations have three ways to pair, two of them independent; the one without the lost pair is still there."""
+    baselines = torch.tensor([pair for pair in combinations(range(4), 2) if pair != missing])
+    found = closure_quadrangles(baselines, torch.zeros(5, dtype=torch.int64))
+    assert len(found) == 1
+    over, under = baselines[found[0]].reshape(2, -1)  # each side has every station once
+    assert sorted(over.tolist()) == sorted(under.tolist()) == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("size", [3e-8, 1e-7, 1e7, 1e-30, 1e30])
+def test_closure_phases_do_not_depend_on_the_unit(size):
+    V = torch.polar(torch.tensor([1.0, 0.5, 2.0]), torch.tensor([0.3, -0.4, 2.9]))
+    A = ClosurePhase(torch.tensor([[0, 2, 1]]), 3)
+    x = (size * V).requires_grad_()
+    (g,) = torch.autograd.grad(A(x).imag.sum(), x)
+    (want,) = torch.autograd.grad(A(v := V.clone().requires_grad_()).imag.sum(), v)
+    assert torch.allclose(A(x).abs(), torch.ones(1)) and torch.allclose(A(x), A(V), atol=1e-6)
+    assert torch.allclose(size * g, want, rtol=1e-4, atol=1e-5)
+
+
 def test_closures_of_no_signal_have_no_gradient_and_no_nan():
     x = torch.zeros(3, dtype=C, requires_grad=True)
     y = ClosurePhase(torch.tensor([[0, 2, 1]]), 3, C)(x)

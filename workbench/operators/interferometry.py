@@ -165,10 +165,8 @@ class ClosurePhase(Operator):
         return cls(closure_triangles(baselines, torch.zeros(10, dtype=torch.int64)), 10, dtype)
 
     def forward(self, x):
-        ij, jk, ik = x[..., self.triangles].unbind(-1)
-        B = ij * jk * ik.conj()
-        power = B.real**2 + B.imag**2
-        return B * torch.where(power > 0, power, torch.inf).rsqrt()
+        ij, jk, ik = _phasors(x)[..., self.triangles].unbind(-1)
+        return ij * jk * ik.conj()
 
 
 @dataclass(frozen=True, eq=False)
@@ -204,6 +202,14 @@ class LogClosureAmplitude(Operator):
         power = (x.real**2 + x.imag**2).clamp_min(torch.finfo(self.out_dtype).tiny)
         ij, kl, ik, jl = (0.5 * power.log())[..., self.quadrangles].unbind(-1)
         return ij + kl - ik - jl
+
+
+def _phasors(V):
+    """V / |V|, and 0 without derivative where V = 0; the larger part is taken out so that no square leaves the range."""
+    size = torch.maximum(V.real.abs(), V.imag.abs()).detach()  # a constant factor changes no derivative
+    V = V / torch.where(size > 0, size, 1)
+    power = V.real**2 + V.imag**2
+    return V * torch.where(power > 0, power, torch.inf).rsqrt()
 
 
 def _check_closures(A, who, name, corners):
@@ -267,13 +273,14 @@ def closure_triangles(baselines, scans):
 
 
 def closure_quadrangles(baselines, scans):
-    """(Q, 4) indices of V_ij, V_kl, V_ik, V_jl: an independent set in each scan, n (n - 3) / 2 for n stations, which
-    determines all others.  baselines: (M, 2), pairs in increasing order.  scans: (M,)."""
+    """(Q, 4) indices of V_ij, V_kl, V_ik, V_jl: an independent set in each scan, n (n - 3) / 2 for n stations where no
+    baseline is missing, which determines all others.  baselines: (M, 2), pairs i < j.  scans: (M,)."""
     found = []
     for index, stations in _scans(baselines, scans):
         every = []
-        for a, b, c, d in combinations(stations, 4):  # the two independent ways to pair four stations
-            for pairs in (((a, b), (c, d), (a, c), (b, d)), ((a, b), (c, d), (a, d), (b, c))):
+        for a, b, c, d in combinations(stations, 4):  # and any two of the three ways to pair them
+            one, two, three = ((a, b), (c, d)), ((a, c), (b, d)), ((a, d), (b, c))
+            for pairs in (one + two, one + three, two + three):
                 every += [[index[p] for p in pairs]] if all(p in index for p in pairs) else []
         found += _independent(every, list(index.values()))
     return torch.tensor(found, dtype=torch.int64).reshape(-1, 4)
