@@ -412,11 +412,24 @@ def test_virtual_maps_along_the_readout_are_smooth_and_explain_the_data():
         virtual_coils_along(kspace, matrices, 1)
 
 
+def test_the_readout_counts_from_either_end_and_is_not_the_coils():
+    kspace = scan_of((8, 9), 3)
+    matrices, kept = compress_coils_along(kspace, 2, 1)
+    again, same = compress_coils_along(kspace, 2, -1)
+    assert torch.equal(matrices, again) and kept == same
+    for apply in (virtual_coils_along, virtual_images_along):
+        assert torch.equal(apply(kspace, matrices, -1), apply(kspace, matrices, 1))
+    for axis in (-3, 2, 1.0):
+        for make in (compress_coils_along, virtual_coils_along, virtual_images_along):
+            with pytest.raises(BadInput, match=f"axis = {axis} should be a whole number from -2 to 1"):
+                make(kspace, 2 if make is compress_coils_along else matrices, axis)
+
+
 @pytest.mark.parametrize("compress", [compress_coils, partial(compress_coils_along, axis=0)])
 def test_compression_names_what_it_cannot_use(compress):
     kspace = scan_of((8, 9), 3)
-    for n in (0, 4):
-        with pytest.raises(BadInput, match=f"n = {n} virtual coils, it should be from 1 to 3"):
+    for n in (0, 4, 2.5):
+        with pytest.raises(BadInput, match=f"n = {n} virtual coils, it should be a whole number from 1 to 3"):
             compress(kspace, n)
     with pytest.raises(BadInput, match="kspace is torch.float32"):
         compress(kspace.real, 2)

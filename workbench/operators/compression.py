@@ -3,6 +3,8 @@
 All the matrices have orthonormal rows, so white noise stays white, of the same strength. Compress after `prewhiten`.
 """
 
+from numbers import Integral
+
 import torch
 
 from workbench._errors import BadInput
@@ -30,16 +32,17 @@ def virtual_coils(kspace, matrix):
 def compress_coils_along(kspace, n, axis):
     """(matrices, kept): a compression for each place along a readout: (N, n, C), geometric coil compression (GCC).
 
-    kspace: (C, *shape) complex, sampled in full along `axis` (0 for the first of shape), N points; of the other axes
-    the calibration lines will do.  After an inverse FFT along the readout the data of each place x have a compression
-    A_x of their own, as in `compress_coils`, which needs fewer virtual coils since a coil sees few places. Its basis is
-    arbitrary, so it is turned to that of its neighbour: A_x <- V U^H A_x with the singular value decomposition
-    A_x A_(x')^H = U S V^H, from the middle of the readout to both sides. Then the virtual
-    coils' sensitivities are smooth along x, and k-space keeps its form; `virtual_coils_along` applies the matrices.
+    kspace: (C, *shape) complex, sampled in full along `axis` (0 for the first of shape, -1 for the last), N points; of
+    the other axes the calibration lines will do.  After an inverse FFT along the readout the data of each place x have a
+    compression A_x of their own, as in `compress_coils`, which needs fewer virtual coils since a coil sees few places.
+    Its basis is arbitrary, so it is turned to that of its neighbour: A_x <- V U^H A_x with the singular value
+    decomposition A_x A_(x')^H = U S V^H, from the middle of the readout to both sides. Then the virtual coils'
+    sensitivities are smooth along x, and k-space keeps its form; `virtual_coils_along` applies the matrices.
     kept: the share of energy, a float. Zhang, Pauly, Vasanawala, Lustig 2013.
     """
     _check(kspace, n, "compress_coils_along")
-    U, energy = _leading(to_image(kspace, (axis + 1,)).movedim(axis + 1, 0).flatten(2))
+    readout = _readout(kspace, axis, "compress_coils_along")
+    U, energy = _leading(to_image(kspace, (readout,)).movedim(readout, 0).flatten(2))
     matrices = _aligned(U[..., :n].mH.cpu())  # a chain of small matrices
     return matrices.to(kspace).contiguous(), (energy[:, :n].sum() / energy.sum()).item()
 
@@ -47,32 +50,43 @@ def compress_coils_along(kspace, n, axis):
 def virtual_coils_along(kspace, matrices, axis):
     """k-space of virtual coils, (C, *shape) -> (n, *shape): the matrices (N, n, C) applied at the places of a readout.
 
-    kspace: centred, sampled in full along `axis` (0 for the first of shape), N points.
+    kspace: centred, sampled in full along `axis` (0 for the first of shape, -1 for the last), N points.
     """
-    readout = (axis + 1,)
+    readout = (_readout(kspace, axis, "virtual_coils_along"),)
     return to_kspace(virtual_images_along(to_image(kspace, readout), matrices, axis), readout)
 
 
 def virtual_images_along(images, matrices, axis):
     """Images or maps of virtual coils, (C, *shape) -> (n, *shape): y_n(x) = sum_c A_x[n, c] images_c(x), x along axis."""
-    N, _, C = matrices.shape
-    if N != images.shape[axis + 1] or C != len(images):
+    (N, _, C), readout = matrices.shape, _readout(images, axis, "virtual_images_along")
+    if N != images.shape[readout] or C != len(images):
         raise BadInput(
             f"virtual_images_along: matrices has shape {tuple(matrices.shape)}, it should be (places, n, coils) for "
             f"coils of shape {tuple(images.shape)} and axis = {axis}; compress along the same axis"
         )
-    places = images.movedim(axis + 1, 0)
-    return (matrices @ places.flatten(2)).unflatten(2, places.shape[2:]).movedim(0, axis + 1)
+    places = images.movedim(readout, 0)
+    return (matrices @ places.flatten(2)).unflatten(2, places.shape[2:]).movedim(0, readout)
 
 
 def _check(kspace, n, who):
     check_kspace(kspace, who)
-    if not 1 <= n <= len(kspace):
+    if not isinstance(n, Integral) or not 1 <= n <= len(kspace):
         raise BadInput(
-            f"{who}: n = {n} virtual coils, it should be from 1 to {len(kspace)}, the number of coils"
+            f"{who}: n = {n} virtual coils, it should be a whole number from 1 to {len(kspace)}, the number of coils"
         )
     if not kspace.isfinite().all() or not kspace.any():
         raise BadInput(f"{who}: kspace is all zero or not finite; give it measured points")
+
+
+def _readout(data, axis, who):
+    """The axis of (C, *shape) that is `axis` of shape, from either end; BadInput where there is none."""
+    ndim = data.ndim - 1
+    if not isinstance(axis, Integral) or not -ndim <= axis < ndim:
+        raise BadInput(
+            f"{who}: axis = {axis} should be a whole number from {-ndim} to {ndim - 1}, an axis of (coils, *shape) "
+            f"after the coils"
+        )
+    return axis % ndim + 1
 
 
 def _leading(data):
