@@ -295,6 +295,8 @@ def test_cartesian_mask():
         (lambda: poisson_disc((64,), 4), r"shape = \(64,\)"),
         (lambda: partial_fourier((64,), 0.5), "fraction = 0.5"),
         (lambda: partial_fourier((64,), 1.1), "fraction = 1.1"),
+        (lambda: random_lines((17,), 8, 0, 15), "seed = 15 draws none of 17 columns at acceleration = 8"),
+        (lambda: equispaced_lines((16,), 16, 0, 17), "seed = 17 draws none of 16 columns"),
         (lambda: epi_lines((64,), 2.5), "acceleration = 2.5"),
         (lambda: epi_lines((64,), 32, shots=3), "shots = 3 should be from 1 to 2"),
         (lambda: caipirinha((64, 64), (2, 2), 2), "shift = 2"),

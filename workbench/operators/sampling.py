@@ -53,11 +53,13 @@ def random_lines(shape, acceleration, center_fraction=0.08, seed=0):
 
     low = round(W center_fraction) columns of the middle, the first at (W - low + 1) // 2, are always measured, so the
     expected number of columns is W / R. Usual: 0.08 at R = 4, 0.04 at R = 8. The rules of round are Python's (half to
-    even); the draws are ours, so seeds do not reproduce fastMRI's masks. Zbontar et al. 2018.
+    even); the draws are ours, so seeds do not reproduce fastMRI's masks. Raises BadInput where none was drawn at all,
+    which happens without a middle. Zbontar et al. 2018.
     """
     W, low = shape[-1], _low("random_lines", shape[-1], acceleration, center_fraction)
     p = (W / acceleration - low) / (W - low)
-    return (Rng(seed, "mask").uniform(1, W)[0] < p) | _fastmri_middle(W, low)
+    mask = (Rng(seed, "mask").uniform(1, W)[0] < p) | _fastmri_middle(W, low)
+    return _measuring("random_lines", mask, acceleration, seed)
 
 
 def equispaced_lines(shape, acceleration, center_fraction=0.08, seed=0):
@@ -66,7 +68,8 @@ def equispaced_lines(shape, acceleration, center_fraction=0.08, seed=0):
     a = R (low - W) / (low R - W) is the spacing that, with low = round(W center_fraction) columns of the middle (the
     first at (W - low + 1) // 2), gives W / R columns up to rounding; it is not a whole number, so the spacings of the
     columns are floor(a) or ceil(a).  o: drawn evenly from 0, 1, ..., round(a) - 1. The positions o + a j stay below
-    W - 1 before they are rounded (half to even), as in the public data. Zbontar et al. 2018.
+    W - 1 before they are rounded (half to even), as in the public data. Raises BadInput where that leaves none, which
+    happens without a middle. Zbontar et al. 2018.
     """
     W, low = shape[-1], _low("equispaced_lines", shape[-1], acceleration, center_fraction)
     spacing = acceleration * (low - W) / (low * acceleration - W)
@@ -75,7 +78,7 @@ def equispaced_lines(shape, acceleration, center_fraction=0.08, seed=0):
     mask[np.around(np.arange(offset, W - 1, spacing)).astype(int)] = (
         True  # numpy's rounding, where they are ties
     )
-    return mask
+    return _measuring("equispaced_lines", mask, acceleration, seed)
 
 
 def gaussian_lines(shape, acceleration, sigma=0.25, calibration=24, seed=0):
@@ -205,6 +208,16 @@ def _low(who, W, acceleration, center_fraction):
             f"outside the middle; use center_fraction below 1 / acceleration"
         )
     return low
+
+
+def _measuring(who, mask, acceleration, seed):
+    """The mask; BadInput where it measures nothing."""
+    if not mask.any():
+        raise BadInput(
+            f"{who}: seed = {seed} draws none of {len(mask)} columns at acceleration = {acceleration:g}; use another "
+            f"seed, a smaller acceleration, or a center_fraction that keeps the middle"
+        )
+    return mask
 
 
 def _fastmri_middle(W, low):
