@@ -206,6 +206,11 @@ def test_gradients_reach_the_coded_aperture():
         (lambda: subsampled_dct(0, (3, 5)), "m = 0"),
         (lambda: StructuredRandom(Hadamard((4,)), torch.ones(3), torch.tensor([0])), "signs has shape"),
         (
+            lambda: StructuredRandom(Hadamard((4,)), torch.ones(4, dtype=f64), torch.tensor([0])),
+            r"signs is torch.float64 .* use .to\(torch.float32\)",
+        ),
+        (lambda: StructuredRandom(Hadamard((4,)), [1.0] * 4, torch.tensor([0])), "signs is list"),
+        (
             lambda: StructuredRandom(Hadamard((4,)), torch.ones(4), torch.tensor([1, 1])),
             "rows should be different",
         ),

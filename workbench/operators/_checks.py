@@ -1,6 +1,7 @@
 """Checks that several operators make of their fields."""
 
 import torch
+from torch import Tensor
 
 from workbench._errors import BadInput
 
@@ -21,6 +22,16 @@ def check_spread(value, shape, who):
         raise BadInput(f"{who} has shape {tuple(value.shape)}, it should broadcast to {tuple(shape)}")
     if not value.isfinite().all():
         raise BadInput(f"{who} has entries that are not finite numbers; replace them")
+
+
+def check_precision(value, dtype, who):
+    """Raise BadInput unless `value` is a real number, or a tensor that leaves what it multiplies in `dtype`."""
+    kind = value.dtype if isinstance(value, Tensor) else type(value).__name__
+    fits = isinstance(kind, torch.dtype) and torch.promote_types(kind, dtype) == dtype
+    if not fits and not isinstance(value, int | float):
+        raise BadInput(
+            f"{who} is {kind}, it should be a number or a tensor of the operator's precision; use .to({dtype}) on a tensor"
+        )
 
 
 def transformed_axes(who, shape, axes):

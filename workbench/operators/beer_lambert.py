@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from workbench._errors import BadInput
-from workbench.operators._checks import check_real, check_spread
+from workbench.operators._checks import check_precision, check_real, check_spread
 from workbench.operators._linear import Linear
 from workbench.operators._operator import Operator
 from workbench.operators.dense import Dense
@@ -34,8 +34,9 @@ class BeerLambert(Operator):
                 f"BeerLambert: A = {type(self.A).__name__} should be a linear operator, a projector"
             )
         check_real(self.A.out_dtype, "BeerLambert: A")
-        check_spread(self.I0, self.out_shape, "BeerLambert: I0")
-        check_spread(self.background, self.out_shape, "BeerLambert: background")
+        for name in ("I0", "background"):
+            check_precision(getattr(self, name), self.out_dtype, f"BeerLambert: {name}")
+            check_spread(getattr(self, name), self.out_shape, f"BeerLambert: {name}")
         if not (torch.as_tensor(self.I0) > 0).all():
             raise BadInput(f"BeerLambert: I0 = {self.I0} should be positive counts per ray")
         if (torch.as_tensor(self.background) < 0).any():

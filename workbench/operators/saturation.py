@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from workbench._errors import BadInput
-from workbench.operators._checks import check_real, check_spread
+from workbench.operators._checks import check_precision, check_real, check_spread
 from workbench.operators._operator import Operator
 
 
@@ -32,6 +32,7 @@ class Saturation(Operator):
         check_real(self.dtype, "Saturation")
         if not self.low < self.high:
             raise BadInput(f"Saturation: low = {self.low} should be below high = {self.high}")
+        check_precision(self.gain, self.dtype, "Saturation: gain")
         check_spread(self.gain, self.shape, "Saturation: gain")
 
     in_shape = out_shape = property(lambda self: tuple(self.shape))

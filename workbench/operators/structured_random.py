@@ -8,6 +8,7 @@ from torch import Tensor
 
 from workbench._errors import BadInput
 from workbench._rng import Rng
+from workbench.operators._checks import check_precision
 from workbench.operators._linear import Linear
 from workbench.operators._orthogonal import OrthogonalRows
 from workbench.operators._rows import distinct_places, random_rows, scatter
@@ -32,9 +33,11 @@ class StructuredRandom(OrthogonalRows):
     rows: Tensor
 
     def __post_init__(self):
-        if tuple(self.signs.shape) != tuple(self.transform.in_shape):
+        check_precision(self.signs, self.in_dtype, "StructuredRandom: signs")
+        shape = tuple(torch.as_tensor(self.signs).shape)
+        if shape != tuple(self.transform.in_shape):
             raise BadInput(
-                f"StructuredRandom: signs has shape {tuple(self.signs.shape)}, the transform takes {tuple(self.transform.in_shape)}; they should agree"
+                f"StructuredRandom: signs has shape {shape}, the transform takes {tuple(self.transform.in_shape)}; they should agree"
             )
         distinct_places("StructuredRandom: rows", self.rows, prod(self.transform.out_shape))
 
