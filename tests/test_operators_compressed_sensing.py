@@ -207,7 +207,7 @@ def test_gradients_reach_the_coded_aperture():
         (lambda: StructuredRandom(Hadamard((4,)), torch.ones(3), torch.tensor([0])), "signs has shape"),
         (
             lambda: StructuredRandom(Hadamard((4,)), torch.ones(4, dtype=f64), torch.tensor([0])),
-            r"signs is torch.float64 .* use .to\(torch.float32\)",
+            r"signs is torch.float64, .* use .to\(torch.float32\)",
         ),
         (lambda: StructuredRandom(Hadamard((4,)), [1.0] * 4, torch.tensor([0])), "signs is list"),
         (

@@ -251,7 +251,7 @@ def test_saturation():
     for wrong, says in (
         (dict(low=1.0), "low = 1.0"),
         (dict(gain=torch.ones(2)), "broadcast"),
-        (dict(gain=torch.ones(3, dtype=R)), r"gain is torch.float64 .* use .to\(torch.float32\)"),
+        (dict(gain=torch.ones(3, dtype=R)), r"gain is torch.float64, .* use .to\(torch.float32\)"),
         (dict(gain=[1.0, 2.0, 3.0]), "gain is list"),
         (dict(gain=np.ones(3)), "gain is ndarray"),
         (dict(dtype=C), "real"),
@@ -468,7 +468,7 @@ def test_line_integrals_undo_the_counts_and_know_their_variance():
         (dict(I0=torch.ones(4)), "broadcast"),
         (dict(I0=[10.0, 10.0]), "I0 is list"),
         (dict(background=torch.ones(2, dtype=C)), "background is torch.complex128"),
-        (dict(A=Dense(torch.eye(2)), I0=torch.ones(2, dtype=R)), r"I0 is .*64 .* use .to\(torch.float32\)"),
+        (dict(A=Dense(torch.eye(2)), I0=torch.ones(2, dtype=R)), r"I0 is .*64, .* use .to\(torch.float32\)"),
         (dict(A=Intensity((2,), R)), "linear"),
         (dict(A=Dense(torch.eye(2, dtype=C))), "real"),
     ],
