@@ -5,6 +5,7 @@ from math import prod
 
 from workbench._errors import BadInput
 from workbench.operators._linear import Linear, ridge
+from workbench.operators._once import once
 from workbench.operators._operator import checked
 from workbench.operators.diagonal import Diagonal
 from workbench.operators.mask import Mask
@@ -17,13 +18,17 @@ class OrthogonalRows(Linear):
     row_power: real tensor that broadcasts to out_shape, >= 0.
     """
 
+    @once()
+    def _row_power(self):
+        return self.row_power.to(self.device)
+
     def norm(self):
-        return self.row_power.max().item() ** 0.5
+        return self._row_power.max().item() ** 0.5
 
     def solve(self, b, rho, x0=None, tol=None):
         """(A^H A + rho I)^{-1} b = [b - A^H (A b / (row_power + rho))] / rho, by Woodbury's identity."""
         checked(b, self.in_shape, self.in_dtype, f"{type(self).__name__}.solve")
-        power = self.row_power.to(b.device)
+        power = self._row_power.to(b.device)
         square = prod(self.out_shape) == prod(self.in_shape) and bool((power > 0).all())
         outer = ridge(rho, b, len(self.out_shape))
         if square:
@@ -34,7 +39,7 @@ class OrthogonalRows(Linear):
         return (b - self.adjoint(self.forward(b) / (power + outer))) / inner
 
     def svd(self):
-        power = self.row_power.to(self.device).expand(self.out_shape)
+        power = self._row_power.expand(self.out_shape)
         U, s = Mask(power > 0, self.out_dtype).H, power[power > 0].sqrt()
         return U, s, self.H @ U @ Diagonal(1 / s, self.out_dtype)
 
@@ -46,16 +51,20 @@ class OrthogonalColumns(Linear):
     column_power: real tensor that broadcasts to in_shape, >= 0.
     """
 
+    @once()
+    def _column_power(self):
+        return self.column_power.to(self.device)
+
     def normal(self, x):
-        return self.column_power.to(x.device) * x
+        return self._column_power.to(x.device) * x
 
     def norm(self):
-        return self.column_power.max().item() ** 0.5
+        return self._column_power.max().item() ** 0.5
 
     def solve(self, b, rho, x0=None, tol=None):
         """(A^H A + rho I)^{-1} b = b / (column_power + rho)."""
         checked(b, self.in_shape, self.in_dtype, f"{type(self).__name__}.solve")
-        rho, power = ridge(rho, b, len(self.in_shape)), self.column_power.to(b.device)
+        rho, power = ridge(rho, b, len(self.in_shape)), self._column_power.to(b.device)
         if (rho == 0).any() and (power == 0).any():
             raise BadInput(
                 "solve: rho = 0 and some entries are not measured, so there is no inverse; use rho > 0"
@@ -63,11 +72,11 @@ class OrthogonalColumns(Linear):
         return b / (power + rho)
 
     def svd(self):
-        power = self.column_power.to(self.device).expand(self.in_shape)
+        power = self._column_power.expand(self.in_shape)
         V, s = Mask(power > 0, self.in_dtype).H, power[power > 0].sqrt()
         return self @ V @ Diagonal(1 / s, self.in_dtype), s, V
 
     def gram_spectrum(self, axes, probes=64):
         """diag(F A^H A F^H), F the unitary FFT along `axes`: the mean of column_power along them, exactly."""
-        power = self.column_power.to(self.device).expand(self.in_shape)
+        power = self._column_power.expand(self.in_shape)
         return power.mean(tuple(axes), keepdim=True).expand(self.in_shape).clone()
