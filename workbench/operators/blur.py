@@ -1,7 +1,6 @@
 """Blur: circular convolution with a kernel, and by composition every other boundary."""
 
 from dataclasses import dataclass
-from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -9,6 +8,7 @@ from torch.fft import fftn, ifftn, irfftn, rfftn
 
 from workbench._errors import BadInput
 from workbench.operators._linear import Linear, ridge
+from workbench.operators._once import once
 from workbench.operators._operator import checked
 from workbench.operators.crop import Crop
 from workbench.operators.fourier import Fourier, Hartley
@@ -43,7 +43,7 @@ class CircularBlur(Linear):
     def example(cls, rng, dtype=torch.float64):
         return cls(rng.normal(torch.empty(1, 5, 6, dtype=dtype))[0])
 
-    @cached_property
+    @once("kernel")
     def transfer(self):
         """The unnormalised FFT of the kernel: the gain of each frequency."""
         return fftn(self.kernel)

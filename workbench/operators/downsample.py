@@ -1,7 +1,6 @@
 """Lower resolution by keeping every f-th pixel, alone and after a blur."""
 
 from dataclasses import dataclass
-from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -9,6 +8,7 @@ from torch.fft import fftn, ifftn
 
 from workbench._errors import BadInput
 from workbench.operators._linear import Linear, ridge
+from workbench.operators._once import once
 from workbench.operators._operator import checked
 from workbench.operators._orthogonal import OrthogonalColumns
 from workbench.operators.fourier import Fourier, Hartley
@@ -106,12 +106,12 @@ class BlurDownsample(Linear):
     def example(cls, rng, dtype=torch.float64):
         return cls(rng.normal(torch.empty(1, 6, 8, dtype=dtype))[0], (3, 2))
 
-    @cached_property
+    @once("kernel")
     def transfer(self):
         """The unnormalised FFT of the kernel: the gain of each frequency."""
         return fftn(self.kernel)
 
-    @cached_property
+    @once("kernel")
     def gain(self):
         """The singular values, one a frequency of the small grid: the root mean square of the gains that alias."""
         return self._alias(self.transfer.abs() ** 2).sqrt()

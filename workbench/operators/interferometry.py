@@ -5,7 +5,6 @@ r_i - r_j.
 """
 
 from dataclasses import dataclass, replace
-from functools import cached_property
 from itertools import combinations
 from math import cos, pi, radians, sin
 
@@ -15,6 +14,7 @@ from torch import Tensor
 from workbench._errors import BadInput
 from workbench.operators._checks import check_real
 from workbench.operators._linear import Linear, ridge
+from workbench.operators._once import once
 from workbench.operators._operator import Operator, checked, convert
 
 EHT_2017 = {  # geocentric x, y, z in m: the stations of the Event Horizon Telescope that saw M87
@@ -77,7 +77,7 @@ class Interferometry(Linear):
             device, dtype = None, device
         return replace(self, uv=self.uv.to(device), dtype=convert(self.dtype, device, dtype))
 
-    @cached_property
+    @once("uv")
     def waves(self):
         """exp(-2 pi i v m) for the rows, (M, H), and exp(-2 pi i u l) for the columns, (M, W)."""
         (H, W), (height, width) = self.shape, self.field_of_view

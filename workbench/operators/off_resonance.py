@@ -2,7 +2,6 @@
 
 from bisect import bisect_left
 from dataclasses import dataclass, replace
-from functools import cached_property
 from math import ceil, pi
 
 import torch
@@ -10,6 +9,7 @@ from torch import Tensor
 
 from workbench._errors import BadInput
 from workbench.operators._linear import Linear
+from workbench.operators._once import once
 from workbench.operators._operator import Alike
 from workbench.operators.nufft import NUFFT
 
@@ -87,7 +87,7 @@ class OffResonance(Alike, Linear):
         """The turns that the fastest spins gain on the slowest ones during the readout: a float."""
         return ((self.field_map.max() - self.field_map.min()) * (self.times.max() - self.times.min())).item()
 
-    @cached_property
+    @once("field_map", "times", detached=True)
     def error(self):
         """The root mean square of |exp(-2 pi i f t) - its approximation| over samples and pixels: a float.
 
@@ -112,29 +112,25 @@ class OffResonance(Alike, Linear):
 
     def _phases(self, ndim):
         """exp(-2 pi i f tau_l): (L, *1, *in_shape) for signals with ndim axes in all."""
-        phases = self._waves_of_map() if self.field_map.requires_grad else self._waves_once
-        return phases.reshape(self.segments, *[1] * (ndim - len(self.in_shape)), *self.in_shape)
+        return self._waves_of_map.reshape(self.segments, *[1] * (ndim - len(self.in_shape)), *self.in_shape)
 
     def _weights(self, ndim):
         """b_l(t_k): (L, *1, *out_shape), or what broadcasts to it, for signals with ndim axes in all."""
         ones = ndim - len(self.in_shape) + len(self.out_shape) - self.times.ndim
         return self._coefficients.reshape(self.segments, *[1] * ones, *self.times.shape)
 
-    @cached_property
-    def _waves_once(self):
-        return self._waves_of_map()
-
+    @once("field_map", "times")
     def _waves_of_map(self):
         return _waves(self._knots, self.field_map.double().flatten()).to(self.in_dtype)
 
-    @cached_property
+    @once("times", detached=True)
     def _knots(self):
         """The times tau_l: (L,)."""
         first, last = self.times.detach().double().aminmax()
         share = (torch.arange(self.segments) + 0.5 * (self.segments == 1)).to(first)
         return first + (last - first) * share / max(self.segments - 1, 1)
 
-    @cached_property
+    @once("field_map", "times", detached=True)
     def _histogram(self):
         """The middles of the bins of the field map, in Hz, and the share of the pixels in each: (bins,) both."""
         f, bins = self.field_map.detach().double().flatten(), max(BINS, 16 * ceil(self.cycles))
@@ -143,7 +139,7 @@ class OffResonance(Alike, Linear):
         share = torch.bincount(where, minlength=bins).to(f) / f.numel()
         return low + width * (torch.arange(bins).to(f) + 0.5), share
 
-    @cached_property
+    @once("field_map", "times", detached=True)
     def _fit(self):
         """b_l at each of the times of `_instants`, in double precision: (L, times)."""
         f, share = self._histogram
@@ -153,13 +149,13 @@ class OffResonance(Alike, Linear):
         blocks = [U.mH @ (weight * _waves(f, t)) for t in self._instants[0].split(BLOCK)]
         return Vh.mH @ (inverse * torch.cat(blocks, 1))
 
-    @cached_property
+    @once("field_map", "times", detached=True)
     def _coefficients(self):
         """b_l(t_k): (L, *times.shape)."""
         where = self._instants[1]
         return self._fit[:, where].to(self.out_dtype).unflatten(1, self.times.shape)
 
-    @cached_property
+    @once("times", detached=True)
     def _instants(self):
         """The times that occur, each once, and which of them each sample has."""
         return torch.unique(self.times.detach().double().flatten(), return_inverse=True)

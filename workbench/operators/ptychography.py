@@ -1,7 +1,6 @@
 """Ptychography: diffraction patterns of an object under a beam that moves across it."""
 
 from dataclasses import dataclass, replace
-from functools import cached_property
 from math import pi
 
 import torch
@@ -10,6 +9,7 @@ from torch.fft import fft2, fftfreq, fftshift, ifft2, ifftshift
 
 from workbench._errors import BadInput
 from workbench.operators._linear import Linear, ridge
+from workbench.operators._once import once
 from workbench.operators._operator import checked
 from workbench.operators.mask import Mask
 
@@ -67,7 +67,7 @@ class Ptychography(Linear):
         probe = rng.normal(torch.empty(1, 4, 3, dtype=dtype.to_complex()))[0]
         return cls(probe, raster_positions((7, 6), (4, 3), 2), (7, 6))
 
-    @cached_property
+    @once("positions")
     def _pixels(self):
         """(K, h, w), where in the flattened object each pixel of each probe lies."""
         h, w = (torch.arange(n, device=self.positions.device) for n in self.window)
@@ -86,7 +86,7 @@ class Ptychography(Linear):
     def adjoint(self, y):
         return self._place(self.probe.conj() * fftshift(ifft2(ifftshift(y, AXES), norm="ortho"), AXES))
 
-    @cached_property
+    @once("probe", "positions")
     def power(self):
         """sum_k |P_k|^2, each at its position: (H, W), the diagonal of A^H A, the dose of each pixel."""
         return self._place(self.probe.abs().square().expand(self.out_shape))

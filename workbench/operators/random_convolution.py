@@ -1,7 +1,6 @@
 """Random convolution: a pulse that all of the signal passes through, measured at random places."""
 
 from dataclasses import dataclass
-from functools import cached_property
 from math import prod
 
 import torch
@@ -10,6 +9,7 @@ from torch.fft import fftn, ifftn
 
 from workbench._errors import BadInput
 from workbench._rng import Rng
+from workbench.operators._once import once
 from workbench.operators._orthogonal import OrthogonalRows
 from workbench.operators._rows import distinct_places, random_rows, scatter
 from workbench.operators.blur import CircularBlur
@@ -59,7 +59,7 @@ class RandomConvolution(OrthogonalRows):
 
     _scale = property(lambda self: (self.kernel.numel() / len(self.rows)) ** 0.5)
 
-    @cached_property
+    @once("kernel")
     def _blur(self):
         return CircularBlur(_all_pass(self.kernel))
 

@@ -9,6 +9,7 @@ from torch.fft import fftn, ifftn, irfftn, rfftn
 
 from workbench._errors import BadInput
 from workbench.operators._linear import Linear
+from workbench.operators._once import once
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +46,7 @@ class SpaceVaryingBlur(Linear):
     def _axes(self):
         return tuple(range(1 - self.kernels.ndim, 0))
 
-    @cached_property
+    @once("kernels")
     def transfers(self):
         """The FFT of each kernel, of a real one its half: the gain of each frequency."""
         return self._spectrum(self.kernels)
