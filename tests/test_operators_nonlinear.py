@@ -10,12 +10,14 @@ from laws import close, signals
 from workbench import BadInput, Rng
 from workbench.noise import Poisson
 from workbench.operators import (
+    DCT,
     JPEG,
     AsComplex,
     BeerLambert,
     CodedDiffraction,
     Dense,
     Fourier,
+    Hartley,
     Intensity,
     Magnitude,
     MidRiseQuantiser,
@@ -23,6 +25,8 @@ from workbench.operators import (
     OneBit,
     Ptychography,
     Saturation,
+    TotalFlux,
+    Wavelet,
     disc_probe,
     dot_test,
     gaussian_probe,
@@ -238,6 +242,14 @@ def test_probes():
 def test_ptychography_positions_that_do_not_fit(positions, says):
     with pytest.raises(BadInput, match=says):
         Ptychography(disc_probe((3, 3), 1), positions, (6, 6))
+
+
+@pytest.mark.parametrize("make", [AsComplex, DCT, Fourier, Hartley, Intensity, Magnitude, TotalFlux, Wavelet])
+def test_shapes_that_cannot_be(make):
+    assert make((np.int64(3), 4)).in_shape == make([3, 4]).in_shape == (3, 4)
+    for shape in (4, (-1, 4), (0,), (2.0, 3), "34", None):
+        with pytest.raises(BadInput, match=f"{make.__name__}: shape = .* whole numbers"):
+            make(shape)
 
 
 # Sensors.

@@ -1,5 +1,7 @@
 """Checks that several operators make of their fields."""
 
+from numbers import Integral
+
 import torch
 from torch import Tensor
 
@@ -12,6 +14,12 @@ def check_real(dtype, who):
         raise BadInput(
             f"{who}: dtype = {dtype} should be real, torch.float32 or torch.float64; measure a modulus or a real part"
         )
+
+
+def check_shape(shape, who):
+    """Raise BadInput unless `shape` is a tuple or list of whole numbers, at least 1 each."""
+    if not isinstance(shape, tuple | list) or not all(isinstance(n, Integral) and n >= 1 for n in shape):
+        raise BadInput(f"{who}: shape = {shape} should be a tuple of whole numbers, at least 1 each")
 
 
 def check_spread(value, shape, who):

@@ -6,7 +6,7 @@ from math import pi
 import torch
 from torch.fft import fft, ifft
 
-from workbench.operators._checks import transformed_axes
+from workbench.operators._checks import check_shape, transformed_axes
 from workbench.operators._orthogonal import OrthogonalColumns
 
 
@@ -28,6 +28,7 @@ class DCT(OrthogonalColumns):
     column_power = torch.ones(())
 
     def __post_init__(self):
+        check_shape(self.shape, "DCT")
         transformed_axes("DCT", self.shape, self.axes)
 
     in_shape = out_shape = property(lambda self: tuple(self.shape))

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch.fft import fftn, fftshift, ifftn, ifftshift
 
+from workbench.operators._checks import check_shape
 from workbench.operators._linear import Linear
 
 
@@ -19,6 +20,9 @@ class Fourier(Linear):
 
     shape: tuple
     dtype: torch.dtype = torch.complex64
+
+    def __post_init__(self):
+        check_shape(self.shape, "Fourier")
 
     in_shape = out_shape = property(lambda self: tuple(self.shape))
     in_dtype = out_dtype = property(lambda self: self.dtype.to_complex())
@@ -50,6 +54,9 @@ class Hartley(Linear):
 
     shape: tuple
     dtype: torch.dtype = torch.float32
+
+    def __post_init__(self):
+        check_shape(self.shape, "Hartley")
 
     in_shape = out_shape = property(lambda self: tuple(self.shape))
     in_dtype = out_dtype = property(lambda self: self.dtype)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
+from workbench.operators._checks import check_shape
 from workbench.operators._operator import Operator
 
 
@@ -19,6 +20,9 @@ class Intensity(Operator):
 
     shape: tuple
     dtype: torch.dtype = torch.complex64
+
+    def __post_init__(self):
+        check_shape(self.shape, "Intensity")
 
     in_shape = out_shape = property(lambda self: tuple(self.shape))
     in_dtype = property(lambda self: self.dtype)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from workbench._errors import BadInput
-from workbench.operators._checks import check_real
+from workbench.operators._checks import check_real, check_shape
 from workbench.operators._linear import Linear, ridge
 from workbench.operators._once import once
 from workbench.operators._operator import Operator, checked, convert
@@ -106,6 +106,9 @@ class TotalFlux(Linear):
 
     shape: tuple
     dtype: torch.dtype = torch.float32
+
+    def __post_init__(self):
+        check_shape(self.shape, "TotalFlux")
 
     in_shape = property(lambda self: tuple(self.shape))
     out_shape = (1,)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 
 from workbench._errors import BadInput
+from workbench.operators._checks import check_shape
 from workbench.operators._operator import Operator
 from workbench.operators.fourier import Fourier
 from workbench.operators.mask import Mask
@@ -24,6 +25,9 @@ class Magnitude(Operator):
 
     shape: tuple
     dtype: torch.dtype = torch.complex64
+
+    def __post_init__(self):
+        check_shape(self.shape, "Magnitude")
 
     in_shape = out_shape = property(lambda self: tuple(self.shape))
     in_dtype = property(lambda self: self.dtype)

@@ -6,6 +6,7 @@ from math import prod
 import torch
 
 from workbench._errors import BadInput
+from workbench.operators._checks import check_shape
 from workbench.operators._linear import Linear
 
 
@@ -49,6 +50,9 @@ class AsComplex(Linear):
 
     shape: tuple
     dtype: torch.dtype = torch.float32
+
+    def __post_init__(self):
+        check_shape(self.shape, "AsComplex")
 
     in_shape = out_shape = property(lambda self: tuple(self.shape))
     in_dtype = property(lambda self: self.dtype.to_real())

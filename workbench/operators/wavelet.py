@@ -8,7 +8,7 @@ from math import prod
 import torch
 
 from workbench._errors import BadInput, unknown
-from workbench.operators._checks import transformed_axes
+from workbench.operators._checks import check_shape, transformed_axes
 from workbench.operators._fold import fold
 from workbench.operators._linear import Linear, ridge
 from workbench.operators._operator import checked
@@ -37,6 +37,7 @@ class Wavelet(Linear):
     dtype: torch.dtype = torch.float32
 
     def __post_init__(self):
+        check_shape(self.shape, "Wavelet")
         transformed_axes("Wavelet", self.shape, self.axes)
         if self.levels < 1:
             raise BadInput(f"Wavelet: levels = {self.levels} should be at least 1")
