@@ -91,6 +91,19 @@ def test_as_many_segments_as_the_error_needs(hertz, readout):
     assert A.segments == 1 or replace(A, segments=A.segments - 1).error > 1e-3
 
 
+@pytest.mark.parametrize("shape, outliers", [((9, 9), 1), ((9, 9), 3), ((40, 50), 2), ((40, 50), 30)])
+def test_outliers_of_the_map_do_not_spoil_what_the_error_says(shape, outliers):
+    """Few pixels over many bins: most at almost one frequency, some far from it."""
+    w, times, _ = scan(shape)
+    f = 10 * Rng(0, "f").uniform(*shape)
+    f.view(-1)[:outliers] = 2000 + 500 * Rng(0, "far").uniform(outliers)
+    A = OffResonance.within(NUFFT(w, shape, dtype=torch.complex128), f, times, 1e-3)
+    waves = [torch.exp(-2j * pi * t[:, None] * f.flatten()) for t in (times, A._knots)]
+    rest = waves[0] - A._coefficients.flatten(1).mT @ waves[1]
+    true = rest.abs().square().mean().sqrt().item()
+    assert A.error / 4 < true < 4 * A.error and true < 1e-3
+
+
 def test_a_constant_field_is_one_phase_a_sample():
     w, times, _ = scan((12, 10))
     A = NUFFT(w, (12, 10), dtype=torch.complex128)
@@ -99,6 +112,18 @@ def test_a_constant_field_is_one_phase_a_sample():
     assert gap(B(x), torch.exp(-2j * pi * 70 * times) * A(x)) < 1e-10
     still = OffResonance(A, field((12, 10), 100), torch.zeros_like(times), 3)
     assert gap(still(x), A(x)) < 1e-12
+
+
+def test_segments_one_after_another_are_those_at_once(monkeypatch):
+    """However few numbers are held at a time; a large image meets A one segment at a time."""
+    w, times, f = scan((12, 10))
+    A = OffResonance(NUFFT(w, (12, 10), dtype=torch.complex128), f, times, 5)
+    x, y, seen = signals(A, 3), measurements(A, 3), []
+    want = A(x), A.H(y)
+    forward = NUFFT.forward
+    monkeypatch.setattr("workbench.operators.off_resonance.GROUP", 2 * y.numel())
+    monkeypatch.setattr(NUFFT, "forward", lambda self, v: seen.append(len(v)) or forward(self, v))
+    assert close(A(x), want[0]) and close(A.H(y), want[1]) and seen == [2, 2, 1]
 
 
 def test_one_time_for_all_is_a_phase_of_the_image():

@@ -2,7 +2,7 @@
 
 from bisect import bisect_left
 from dataclasses import dataclass, replace
-from math import ceil, pi
+from math import ceil, pi, prod
 
 import torch
 from torch import Tensor
@@ -18,6 +18,7 @@ CUTOFF = (
     1e-6  # of the singular values of the fit: a lower one makes large b_l, which amplify what A rounds off
 )
 BLOCK = 4096  # times fitted at once
+GROUP = 2**22  # numbers of the segments that are applied at once: small signals are quicker together
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,13 +103,24 @@ class OffResonance(Alike, Linear):
         return torch.cat(gap)[where].mean().sqrt().item()
 
     def forward(self, x):
-        parts = self._phases(x.ndim) * x
-        return (self._weights(x.ndim) * self.A.forward(parts)).sum(0)
+        batch = x.shape[: x.ndim - len(self.in_shape)]
+        total = 0
+        for phases, weights in self._groups(batch):
+            total = total + (weights * self.A.forward(phases * x)).sum(0)
+        return total
 
     def adjoint(self, y):
-        batch = y.ndim - len(self.out_shape) + len(self.in_shape)
-        parts = self.A.adjoint(self._weights(batch).conj() * y)
-        return (self._phases(batch).conj() * parts).sum(0)
+        batch = y.shape[: y.ndim - len(self.out_shape)]
+        total = 0
+        for phases, weights in self._groups(batch):
+            total = total + (phases.conj() * self.A.adjoint(weights.conj() * y)).sum(0)
+        return total
+
+    def _groups(self, batch):
+        """The phases and weights of as many segments as are applied at once to signals of this batch, by turns."""
+        ndim, numbers = len(batch) + len(self.in_shape), max(prod(self.in_shape), prod(self.out_shape))
+        step = max(1, GROUP // max(1, prod(batch) * numbers))
+        return zip(self._phases(ndim).split(step), self._weights(ndim).split(step), strict=True)
 
     def _phases(self, ndim):
         """exp(-2 pi i f tau_l): (L, *1, *in_shape) for signals with ndim axes in all."""
@@ -132,12 +144,18 @@ class OffResonance(Alike, Linear):
 
     @once("field_map", "times", detached=True)
     def _histogram(self):
-        """The middles of the bins of the field map, in Hz, and the share of the pixels in each: (bins,) both."""
-        f, bins = self.field_map.detach().double().flatten(), max(BINS, 16 * ceil(self.cycles))
-        low, width = f.min(), (f.max() - f.min()) / bins
-        where = ((f - low) / width).nan_to_num(0).long().clamp_max(bins - 1)
-        share = torch.bincount(where, minlength=bins).to(f) / f.numel()
-        return low + width * (torch.arange(bins).to(f) + 0.5), share
+        """The mean frequency in Hz of each bin of the field map, and the share of its pixels in each: (bins,) both.
+
+        Even bins, cut again where they hold more than one in BINS of the pixels; empty ones are left out.
+        """
+        f, bins = self.field_map.detach().double().flatten().sort().values, max(BINS, 16 * ceil(self.cycles))
+        even = (bins * (f - f[0]) / (f[-1] - f[0])).nan_to_num(0).long().clamp_max(bins - 1)
+        rank = torch.arange(f.numel(), device=f.device) * BINS // f.numel()
+        first = torch.diff(even * BINS + rank, prepend=even[:1] - 1) > 0
+        where = first.cumsum(0) - 1
+        count = torch.bincount(where).to(f)
+        above = torch.zeros_like(count).index_add(0, where, f - f[0])
+        return f[0] + above / count, count / f.numel()
 
     @once("field_map", "times", detached=True)
     def _fit(self):
