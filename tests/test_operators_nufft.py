@@ -481,8 +481,9 @@ def test_pipe_and_menon_agree_with_sigpy():
     assert torch.allclose(ratio / ratio.mean(), torch.ones_like(ratio), atol=1e-5)
 
 
-def test_the_matrix_of_the_example():
-    A = NUFFT.example(Rng(0))
-    M = exact(A.points.reshape(-1, 2), A.shape).flatten(1)
+@pytest.mark.parametrize("seed", range(8))
+def test_the_matrix_of_an_example(seed):
+    A = NUFFT.example(Rng(seed))
+    M = exact(A.points.reshape(-1, len(A.shape)), A.shape).flatten(1)
     real = torch.cat([torch.cat([M.real, -M.imag], 1), torch.cat([M.imag, M.real], 1)])
     assert gap(dense_matrix(A), real) < 2 * A.error

@@ -10,6 +10,7 @@ from workbench._errors import BadInput
 from workbench.operators._checks import transformed_axes
 from workbench.operators._linear import Linear, ridge
 from workbench.operators._operator import checked
+from workbench.operators._sizes import integer, pick, sizes
 from workbench.operators.dct import DCT
 from workbench.operators.diagonal import Diagonal
 from workbench.operators.mask import Mask
@@ -31,7 +32,11 @@ class FiniteDifference(Linear):
     dtype: torch.dtype = torch.float32
 
     def __post_init__(self):
-        transformed_axes("FiniteDifference", self.shape, self.axes)
+        if all(self.shape[a] == 1 for a in transformed_axes("FiniteDifference", self.shape, self.axes)):
+            raise BadInput(
+                f"FiniteDifference: axes = {self.axes} of shape = {tuple(self.shape)} have one entry each, so there are "
+                f"no differences; take an axis of at least 2"
+            )
 
     _axes = property(lambda self: transformed_axes("FiniteDifference", self.shape, self.axes))
     in_shape = property(lambda self: tuple(self.shape))
@@ -40,7 +45,8 @@ class FiniteDifference(Linear):
 
     @classmethod
     def example(cls, rng, dtype=torch.float64):
-        return cls((2, 5, 4), (-2, -1), dtype)
+        shape = (*sizes(rng, integer(rng, 0, 2), 1, 4), integer(rng, 2, 5))
+        return cls(shape, pick(rng, None, (-1,), (len(shape) - 1,), tuple(range(len(shape)))[::-1]), dtype)
 
     def forward(self, x):
         return torch.stack([_difference(x, a) for a in self._axes], dim=-len(self.shape) - 1)

@@ -7,7 +7,8 @@ import torch
 
 from workbench._errors import BadInput
 from workbench.operators._operator import Operator
-from workbench.operators.fourier import Fourier
+from workbench.operators._sizes import pick, signal_shape
+from workbench.operators.fourier import Fourier, Hartley
 from workbench.operators.intensity import Intensity
 from workbench.operators.magnitude import Magnitude
 
@@ -39,10 +40,11 @@ class NonlinearStack(Operator):
 
     @classmethod
     def example(cls, rng, dtype=torch.complex128):
-        power = Intensity((3, 4), dtype)
-        return (
-            cls(power, Fourier((3, 4), dtype)) if dtype.is_complex else cls(power, Magnitude((3, 4), dtype))
+        shape = signal_shape(rng, 27)
+        kinds = pick(
+            rng, (Intensity,), (Intensity, Magnitude), (Magnitude, Fourier if dtype.is_complex else Hartley)
         )
+        return cls(*(kind(shape, dtype) for kind in kinds))
 
     in_shape = property(lambda self: self.operators[0].in_shape)
     in_dtype = property(lambda self: self.operators[0].in_dtype)
@@ -65,7 +67,9 @@ class NonlinearStack(Operator):
 
 def _reals(y, A):
     """y: (*, *A.out_shape) as (*, real numbers)."""
-    y = torch.view_as_real(y.resolve_conj()) if y.is_complex() else y
+    y = (
+        torch.stack([y.real, y.imag], dim=-1) if y.is_complex() else y
+    )  # views of complex numbers want even offsets
     return y.flatten(y.ndim - len(A.out_shape) - A.out_dtype.is_complex)
 
 
@@ -73,4 +77,4 @@ def _from_reals(part, A):
     """The inverse of `_reals`."""
     if not A.out_dtype.is_complex:
         return part.unflatten(-1, tuple(A.out_shape))
-    return torch.view_as_complex(part.unflatten(-1, (*A.out_shape, 2)).contiguous())
+    return torch.complex(*part.unflatten(-1, (*A.out_shape, 2)).unbind(-1))

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from math import ceil, inf, pi, prod, sqrt
+from math import ceil, expm1, inf, log1p, pi, prod, sqrt
 
 import torch
 from torch import Tensor
@@ -14,6 +14,7 @@ from workbench.operators._batches import by_rows
 from workbench.operators._csr import csr_pair
 from workbench.operators._linear import Linear
 from workbench.operators._pair import apply_pair
+from workbench.operators._sizes import integer, pick, signal_shape, sizes
 from workbench.operators.toeplitz import Toeplitz
 
 BUDGET = 4e9  # bytes of the interpolation matrix and its transpose together
@@ -75,7 +76,9 @@ class NUFFT(Linear):
 
     @classmethod
     def example(cls, rng, dtype=torch.complex128):
-        return cls(2 * pi * rng.uniform(7, 3, 2) - pi, (6, 5), dtype=dtype)
+        shape = signal_shape(rng, 40)
+        points = 2 * pi * rng.uniform(*sizes(rng, integer(rng, 1, 2), 1, 7), len(shape)) - pi
+        return cls(points, shape, pick(rng, 1.25, 1.375, 2.0), integer(rng, 2, 8), dtype)
 
     def to(self, device=None, dtype=None):
         """The same operator on `device` and in the precision of `dtype`; the points keep theirs."""
@@ -95,12 +98,12 @@ class NUFFT(Linear):
         It is what aliases onto a pixel, the kernel's transform one or more grid lengths away over that at the pixel,
         in the root mean square over the image. An image that ends before its edges fares better; rounding comes on top.
         """
-        total = 1.0
+        total = 0.0  # the logarithm of 1 + error^2, of which an error below 1e-8 would be lost
         for kernel, n, grid in zip(self._kernels, self.shape, self._grid, strict=True):
             nu = (torch.arange(n, dtype=torch.float64) - n // 2) / grid
             copies = sum(kernel.transform(nu + p) ** 2 for p in (*range(-8, 0), *range(1, 9)))
-            total *= 1 + (copies / kernel.transform(nu) ** 2).mean().item()
-        return sqrt(total - 1)
+            total += log1p((copies / kernel.transform(nu) ** 2).mean().item())
+        return sqrt(expm1(total))
 
     def forward(self, x):
         return self.sampled(self.deapodised(x))
