@@ -1,11 +1,12 @@
 """The laws of operators, over the whole catalogue: a new operator is held to them by being there."""
 
 from functools import cache
+from math import prod
 
 import numpy as np
 import pytest
 import torch
-from laws import basis, close, coordinates, dense_matrix, measurements, signals
+from laws import basis, close, coordinates, dense_matrix, measurements, mismatch, same_map, signals
 
 from workbench import BadInput, Rng
 from workbench.catalogue import entries, load
@@ -15,76 +16,123 @@ from workbench.operators._solve import cg
 from workbench.operators.adjointness import inner
 
 DTYPES = (torch.float64, torch.float32, torch.complex128, torch.complex64)
-CARDS = {entry.name: entry.card for entry in entries("operators")}
+DOUBLE = (torch.float64, torch.complex128)
+KINDS = {entry.name: load("operators", entry.name) for entry in entries("operators")}
+PROMISED = {torch.float64: 1e-12, torch.float32: 1e-5}  # |Re<A x, y> - Re<x, A^H y>| over ||A x|| ||y||
+ROUNDINGS = 20  # in which `mismatch` of an exact adjoint stays
 
 
 @cache
-def example(name, dtype):
-    """The example of an operator in `dtype`; None where that operator has no such signals."""
+def example(name, dtype, seed=0):
+    """The example of an operator whose sizes, parameters and numbers are drawn with `seed`."""
+    return KINDS[name].example(Rng(seed, "example"), dtype)
+
+
+@cache
+def matrix(A):
+    return dense_matrix(A)
+
+
+def known(name, dtype):
+    """Whether an operator has signals of this dtype on one of its sides."""
     try:
-        A = load("operators", name).example(Rng(3, "example"), dtype)
+        return dtype in (example(name, dtype).in_dtype, example(name, dtype).out_dtype)
     except BadInput:
-        return None
-    return A if dtype in (A.in_dtype, A.out_dtype) else None
+        return False
 
 
-@cache
-def matrix(name, dtype):
-    return dense_matrix(example(name, dtype))
-
-
-def cases(linear=True, dtypes=DTYPES):
+def cases(linear, dtypes=DTYPES, where=lambda kind: True):
     """(name, dtype) for the operators of one kind, in every dtype that they know."""
     return [
         pytest.param(name, dtype, id=f"{name}-{str(dtype).removeprefix('torch.')}")
-        for name, card in CARDS.items()
-        if card["linear"] is linear
+        for name, kind in KINDS.items()
+        if kind.card["linear"] is linear and where(kind)
         for dtype in dtypes
-        if example(name, dtype) is not None
+        if known(name, dtype)
     ]
 
 
-linear = pytest.mark.parametrize("name, dtype", cases())
-linear_double = pytest.mark.parametrize("name, dtype", cases(dtypes=(torch.float64, torch.complex128)))
-nonlinear = pytest.mark.parametrize("name, dtype", cases(linear=False))
+def law(kinds, seeds):
+    """Makes a test of one operator run on the examples of so many seeds; what fails names operator, dtype and seed."""
+
+    def over_seeds(test):
+        @pytest.mark.parametrize("name, dtype", kinds)
+        def run(name, dtype):
+            for seed in range(seeds):
+                try:
+                    test(example(name, dtype, seed))
+                except Exception as error:
+                    error.add_note(f"{name}, {dtype}, seed {seed}")
+                    raise
+
+        run.__name__, run.__doc__ = test.__name__, test.__doc__
+        return run
+
+    return over_seeds
+
+
+def linear(seeds):
+    return law(cases(True), seeds)
+
+
+def linear_double(seeds, where=lambda kind: True):
+    return law(cases(True, DOUBLE, where), seeds)
+
+
+def nonlinear(seeds):
+    return law(cases(False), seeds)
+
+
+def every(seeds):
+    return law(cases(True) + cases(False), seeds)
 
 
 def eps(A):
     return torch.finfo(A.in_dtype).eps
 
 
-@pytest.mark.parametrize("name", CARDS)
+def exact(A):
+    """Whether the adjoint of A is exact: to what is promised of the dot test (where A x is one number, its terms may
+    cancel by chance, and what is promised of it means little), and to a few roundings of what is summed."""
+    promised = prod(A.out_shape) == 1 or dot_test(A) < PROMISED[A.in_dtype.to_real()]
+    return promised and mismatch(A, signals(A, 4), measurements(A, 4)) < ROUNDINGS * eps(A)
+
+
+@pytest.mark.parametrize("name", KINDS)
 def test_example_is_drawn_from_the_rng_it_is_given(name):
-    kind = load("operators", name)
-    A, B = (kind.example(Rng(3, "example")) for _ in range(2))
+    A, B = (KINDS[name].example(Rng(3, "example")) for _ in range(2))
     x = signals(A, 1)
     assert torch.equal(A(x), B(x))
-    assert CARDS[name]["linear"] is isinstance(A, Linear)
+    assert KINDS[name].card["linear"] is isinstance(A, Linear)
 
 
-@linear
-def test_adjoint_is_exact(name, dtype):
-    assert dot_test(example(name, dtype)) < 100 * torch.finfo(dtype).eps
+@pytest.mark.parametrize("name", KINDS)
+def test_examples_are_of_many_sizes_and_small(name):
+    drawn = [KINDS[name].example(Rng(seed, "example")) for seed in range(12)]
+    assert len({(*A.in_shape, *A.out_shape) for A in drawn}) >= 4
+    assert max(prod(shape) for A in drawn for shape in (A.in_shape, A.out_shape)) <= 200
 
 
-@linear_double
-def test_matrix_of_the_adjoint_is_the_transpose(name, dtype):
-    A = example(name, dtype)
-    assert close(dense_matrix(A.H), matrix(name, dtype).mT)
+@linear(seeds=12)
+def test_adjoint_is_exact(A):
+    assert exact(A)
+
+
+@linear_double(seeds=3)
+def test_matrix_of_the_adjoint_is_the_transpose(A):
+    assert same_map(dense_matrix(A.H), matrix(A).mT)
     assert A.H.H is A
 
 
-@linear
-def test_linear(name, dtype):
-    A = example(name, dtype)
-    x, z = signals(A, 2)
+@linear(seeds=6)
+def test_linear(A):
+    x, z = signals(A, 4), signals(A, 4, seed=1)
     a, b = (2 - 1j, -3 + 0.5j) if A.in_dtype.is_complex and A.out_dtype.is_complex else (2.0, -3.0)
     assert close(A(a * x + b * z), a * A(x) + b * A(z))
 
 
-@linear
-def test_batch_is_its_rows(name, dtype):
-    A = example(name, dtype)
+@linear(seeds=6)
+def test_batch_is_its_rows(A):
     x, y = signals(A, 6), measurements(A, 6)
     assert close(A(x), torch.stack([A(row) for row in x]))
     assert close(A.H(y), torch.stack([A.H(row) for row in y]))
@@ -95,9 +143,8 @@ def test_batch_is_its_rows(name, dtype):
     assert close(A.H(y.unflatten(0, (2, 3))).flatten(0, 1), A.H(y))
 
 
-@linear
-def test_gradient_is_the_adjoint(name, dtype):
-    A = example(name, dtype)
+@linear(seeds=6)
+def test_gradient_is_the_adjoint(A):
     x, y = signals(A, 2).requires_grad_(), measurements(A, 2).requires_grad_()
     (g,) = torch.autograd.grad(inner(A(x), y.detach()), x)
     assert close(g, A.H(y.detach()))
@@ -105,17 +152,15 @@ def test_gradient_is_the_adjoint(name, dtype):
     assert close(g, A(x.detach()))
 
 
-@linear
-def test_forward_mode_and_function_transforms(name, dtype):
-    A = example(name, dtype)
+@linear(seeds=3)
+def test_forward_mode_and_function_transforms(A):
     x, v, y = signals(A, 2), signals(A, 2, seed=1), measurements(A, 2)
     assert close(torch.func.jvp(A, (x,), (v,))[1], A(v))
     assert close(torch.func.vjp(A, x)[1](y)[0], A.H(y))
 
 
-@linear
-def test_gradient_of_the_misfit_twice(name, dtype):
-    A = example(name, dtype)
+@linear(seeds=3)
+def test_gradient_of_the_misfit_twice(A):
     x, v = signals(A, 2).requires_grad_(), signals(A, 2, seed=1)
     r = A(x) - measurements(A, 2)
     (g,) = torch.autograd.grad(inner(r, r) / 2, x, create_graph=True)
@@ -124,33 +169,31 @@ def test_gradient_of_the_misfit_twice(name, dtype):
     assert close(h, A.H(A(v)), 1000)
 
 
-@linear_double
-def test_algebra(name, dtype):
-    A, M = example(name, dtype), matrix(name, dtype)
-    assert close(dense_matrix(A.H @ A), M.mT @ M)
-    assert close(dense_matrix((A @ A.H).H), M @ M.mT)
-    assert close(dense_matrix(A + 2 * A), 3 * M)
-    assert close(dense_matrix((A - 3 * A).H), -2 * M.mT)
-    assert close(dense_matrix(-A), -M)
+@linear_double(seeds=2)
+def test_algebra(A):
+    M = matrix(A)
+    assert same_map(dense_matrix(A.H @ A), M.mT @ M)
+    assert same_map(dense_matrix((A @ A.H).H), M @ M.mT)
+    assert same_map(dense_matrix(A + 2 * A), 3 * M)
+    assert same_map(dense_matrix((A - 3 * A).H), -2 * M.mT)
+    assert same_map(dense_matrix(-A), -M)
     x, both = signals(A, 3), Stack(A, 2.0 * A)
     first, second = both.split(both(x))
     assert close(first, A(x)) and close(second, 2 * A(x))
     assert close(both.H(both(x)), 5 * A.H(A(x)))
     for B in (A.H @ A, A + 2 * A, both, (2.0 * A).H):
-        assert dot_test(B) < 200 * eps(A)
+        assert exact(B)
 
 
-@linear_double
-def test_normal_is_the_adjoint_of_the_forward(name, dtype):
-    A = example(name, dtype)
+@linear(seeds=6)
+def test_normal_is_the_adjoint_of_the_forward(A):
     x = signals(A, 2)
     assert close(A.normal(x), A.H(A(x)), 1000)
 
 
-@linear
-def test_solve_against_the_dense_inverse(name, dtype):
-    A = example(name, dtype)
-    M = matrix(name, dtype).double()
+@linear(seeds=3)
+def test_solve_against_the_dense_inverse(A):
+    M = matrix(A).double()
     b, rho = signals(A, 2), torch.tensor([0.25, 2.0])
     got = coordinates(A.solve(b, rho.to(b.dtype.to_real())), len(A.in_shape)).double()
     eye = torch.eye(M.shape[1], dtype=torch.float64)
@@ -160,24 +203,27 @@ def test_solve_against_the_dense_inverse(name, dtype):
             for r, row in zip(rho.double(), coordinates(b, len(A.in_shape)).double(), strict=True)
         ]
     )
-    tol = 1e-9 if torch.finfo(dtype).eps < 1e-10 else 1e-4
+    tol = 1e-9 if eps(A) < 1e-10 else 1e-4
     assert torch.linalg.vector_norm(got - want) < tol * torch.linalg.vector_norm(want)
     one = A.solve(b, 0.25)[0]
     assert torch.linalg.vector_norm(coordinates(one, len(A.in_shape)) - got[0]) < 10 * tol * got[0].norm()
 
 
-@linear_double
-def test_norm_is_the_largest_singular_value(name, dtype):
-    A = example(name, dtype)
-    assert A.norm() == pytest.approx(torch.linalg.matrix_norm(matrix(name, dtype), 2).item(), rel=2e-3)
+@linear_double(seeds=6, where=lambda kind: kind.solve is not Linear.solve)
+def test_solve_in_closed_form_is_that_of_conjugate_gradients(A):
+    b, rho = signals(A, 2), torch.tensor([0.25, 2.0], dtype=torch.float64)
+    want = Linear.solve(A, b, rho)
+    assert torch.linalg.vector_norm(A.solve(b, rho) - want) < 1e-9 * torch.linalg.vector_norm(want)
+
+
+@linear_double(seeds=3)
+def test_norm_is_the_largest_singular_value(A):
+    assert A.norm() == pytest.approx(torch.linalg.matrix_norm(matrix(A), 2).item(), rel=2e-3)
     assert A.H.norm() == pytest.approx(A.norm())
 
 
-@pytest.mark.parametrize(
-    "name, dtype", [case for case in cases(dtypes=DTYPES[::2]) if CARDS[case.values[0]].get("svd")]
-)
-def test_svd_gives_the_operator_back(name, dtype):
-    A = example(name, dtype)
+@law(cases(True, DTYPES[::2], lambda kind: kind.card["svd"]), seeds=6)
+def test_svd_gives_the_operator_back(A):
     U, s, V = A.svd()
     coefficients = torch.eye(len(s), dtype=V.in_dtype)
     assert close(U.H(U(coefficients)), coefficients) and close(V.H(V(coefficients)), coefficients)
@@ -186,17 +232,14 @@ def test_svd_gives_the_operator_back(name, dtype):
     assert close(U((s * V.H(x)).to(U.in_dtype)), A(x), 1000)
 
 
-@pytest.mark.parametrize(
-    "name, dtype", [case for case in cases(dtypes=DTYPES[::2]) if not CARDS[case.values[0]].get("svd")]
-)
-def test_no_svd_says_so(name, dtype):
+@law(cases(True, DTYPES[::2], lambda kind: not kind.card["svd"]), seeds=1)
+def test_no_svd_says_so(A):
     with pytest.raises(BadInput, match="singular value"):
-        example(name, dtype).svd()
+        A.svd()
 
 
-@linear_double
-def test_gram_spectrum_is_the_diagonal_in_frequency(name, dtype):
-    A = example(name, dtype)
+@linear_double(seeds=3)
+def test_gram_spectrum_is_the_diagonal_in_frequency(A):
     axes = tuple(range(-min(2, len(A.in_shape)), 0))
     z = torch.fft.ifftn(basis(A.in_shape, torch.float64).to(torch.complex128), dim=axes, norm="ortho")
     image = A.normal(z) if A.in_dtype.is_complex else torch.complex(A.normal(z.real), A.normal(z.imag))
@@ -209,18 +252,17 @@ def test_gram_spectrum_is_the_diagonal_in_frequency(name, dtype):
     assert ((got - want).abs() <= 6 / 64**0.5 * spread + 1e-9).all()
 
 
-@linear_double
-def test_scipy_view(name, dtype):
-    A, view = example(name, dtype), example(name, dtype).as_linear_operator()
+@linear_double(seeds=3)
+def test_scipy_view(A):
+    view = A.as_linear_operator()
     x, y = signals(A, 1)[0], measurements(A, 1)[0]
     assert view.shape == (y.numel(), x.numel())
     assert np.allclose(view.matvec(x.numpy().ravel()), A(x).numpy().ravel(), rtol=0, atol=1e-12)
     assert np.allclose(view.rmatvec(y.numpy().ravel()), A.H(y).numpy().ravel(), rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("name, dtype", cases() + cases(linear=False))
-def test_other_precision(name, dtype):
-    A = example(name, dtype)
+@every(seeds=4)
+def test_other_precision(A):
     double, single = A.to(torch.float64), A.to(torch.float32)
     assert double.in_dtype.to_real() == torch.float64 and single.in_dtype.to_real() == torch.float32
     assert (double.in_dtype.is_complex, double.out_dtype.is_complex) == (
@@ -230,24 +272,24 @@ def test_other_precision(name, dtype):
     x = signals(double, 2)
     y = single(x.to(single.in_dtype))
     assert y.dtype == single.out_dtype
-    assert torch.linalg.vector_norm(y - double(x)) < 1e-5 * torch.linalg.vector_norm(y)
+    assert torch.linalg.vector_norm(y - double(x)) <= 1e-5 * torch.linalg.vector_norm(y)
+    if isinstance(A, Linear):
+        assert exact(single) and exact(double)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-@pytest.mark.parametrize("name, dtype", cases() + cases(linear=False))
-def test_cuda(name, dtype):
-    A = example(name, dtype)
+@every(seeds=4)
+def test_cuda(A):
     B, x, y = A.to("cuda"), signals(A, 2), measurements(A, 2)
     assert B(x.cuda()).is_cuda and close(B(x.cuda()).cpu(), A(x), 1000)
     if isinstance(A, Linear):
         assert close(B.H(y.cuda()).cpu(), A.H(y), 1000)
         assert close(B.solve(x.cuda(), 0.5).cpu(), A.solve(x, 0.5), 1e5)
-        assert dot_test(B) < 100 * eps(A)
+        assert exact(B)
 
 
-@pytest.mark.parametrize("name, dtype", cases() + cases(linear=False))
-def test_bad_signals(name, dtype):
-    A = example(name, dtype)
+@every(seeds=2)
+def test_bad_signals(A):
     x = signals(A, 1)
     other = {torch.float32: torch.float64, torch.float64: torch.float32}[A.in_dtype.to_real()]
     with pytest.raises(BadInput, match="shape"):
@@ -264,28 +306,25 @@ def test_bad_signals(name, dtype):
 # steps (card: derivative="straight-through"), the Jacobian is that of the map `smooth` beside it.
 
 
-def differentiated(name, A):
+def differentiated(A):
     """The map whose derivatives A has."""
-    return A.smooth if CARDS[name].get("derivative") == "straight-through" else A.forward
+    return A.smooth if A.card.get("derivative") == "straight-through" else A.forward
 
 
-@nonlinear
-def test_jacobian(name, dtype):
-    A = example(name, dtype)
+@nonlinear(seeds=8)
+def test_jacobian(A):
     x, v, y = signals(A, 3), signals(A, 3, seed=1), measurements(A, 3)
-    J, f = A.linearize(x), differentiated(name, A)
-    gap = (inner(J(v), y) - inner(v, J.H(y))).abs() / (inner(J(v), J(v)) * inner(y, y)).sqrt()
-    assert gap < 100 * torch.finfo(dtype).eps
+    J, f = A.linearize(x), differentiated(A)
+    assert mismatch(J, v, y) < min(ROUNDINGS * eps(A), PROMISED[A.in_dtype.to_real()])
     assert J(v).dtype == A.out_dtype and J.H(y).dtype == A.in_dtype
     assert close(J(v), torch.func.jvp(f, (x,), (v,))[1])
-    if torch.finfo(dtype).eps < 1e-10:
+    if eps(A) < 1e-10:
         h = 1e-6
-        assert torch.linalg.vector_norm((f(x + h * v) - f(x - h * v)) / (2 * h) - J(v)) < 1e-6 * J(v).norm()
+        assert torch.linalg.vector_norm((f(x + h * v) - f(x - h * v)) / (2 * h) - J(v)) <= 1e-6 * J(v).norm()
 
 
-@nonlinear
-def test_nonlinear_batch_and_gradient(name, dtype):
-    A = example(name, dtype)
+@nonlinear(seeds=3)
+def test_nonlinear_batch_and_gradient(A):
     x, y, v = signals(A, 6).requires_grad_(), measurements(A, 6), signals(A, 6, seed=1)
     assert close(A(x), torch.stack([A(row) for row in x]))
     assert A(x).dtype == A.out_dtype and A(x[0]).shape == tuple(A.out_shape)
@@ -297,9 +336,8 @@ def test_nonlinear_batch_and_gradient(name, dtype):
     assert close(J(v), torch.stack([A.linearize(row.detach())(u) for row, u in zip(x, v, strict=True)]))
 
 
-@nonlinear
-def test_nonlinear_function_transforms(name, dtype):
-    A = example(name, dtype)
+@nonlinear(seeds=3)
+def test_nonlinear_function_transforms(A):
     x, v, y = signals(A, 2), signals(A, 2, seed=1), measurements(A, 2)
     value, tangent = torch.func.jvp(A, (x,), (v,))
     again, back = torch.func.vjp(A, x)
@@ -307,19 +345,18 @@ def test_nonlinear_function_transforms(name, dtype):
     assert close(tangent, A.linearize(x)(v)) and close(back(y)[0], A.linearize(x).H(y))
 
 
-@pytest.mark.parametrize("name, dtype", cases(linear=False, dtypes=DTYPES[::2]))
-def test_second_derivative(name, dtype):
+@law(cases(False, DTYPES[::2]), seeds=3)
+def test_second_derivative(A):
     """A gradient of a gradient, by backward twice and by jvp of vjp, against differences of the Jacobian."""
-    A = example(name, dtype)
     x, v, y, h = signals(A, 2).requires_grad_(), signals(A, 2, seed=1), measurements(A, 2), 1e-5
     (g,) = torch.autograd.grad(inner(A(x), y), x, create_graph=True)
     (twice,) = torch.autograd.grad(inner(g, v) + 0 * inner(x, x), x)
     x = x.detach()
     want = (A.linearize(x + h * v).H(y) - A.linearize(x - h * v).H(y)) / (2 * h)
     scale = 1e-5 * (torch.linalg.vector_norm(want) + torch.linalg.vector_norm(g.detach()))
-    assert torch.linalg.vector_norm(twice - want) < scale
+    assert torch.linalg.vector_norm(twice - want) <= scale
     ahead = torch.func.jvp(lambda u: torch.func.vjp(A, u)[1](y)[0], (x,), (v,))[1]
-    assert torch.linalg.vector_norm(ahead - twice) < scale
+    assert torch.linalg.vector_norm(ahead - twice) <= scale
 
 
 # Algebra between different operators, and operators from elsewhere.
@@ -454,7 +491,7 @@ def test_intensity_is_the_squared_modulus_whatever_the_phase():
 
 @pytest.mark.parametrize("scale", [0.3, -1 / 3, 0.1 + 0.7j])
 def test_a_scale_that_binary_does_not_hold_keeps_double_precision(scale):
-    A = scale * Dense.example(Rng(0), torch.complex128)
+    A = scale * Dense(Rng(0).normal(torch.empty(4, 15, dtype=torch.complex128)), (3, 5))
     x = Rng(1).normal(torch.empty(2, *A.in_shape, dtype=A.in_dtype))
     assert close(A.normal(x), A.H(A(x)))
     assert close(A.gram_spectrum((-1, -2), 32), abs(scale) ** 2 * A.A.gram_spectrum((-1, -2), 32))

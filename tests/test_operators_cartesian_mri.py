@@ -1,5 +1,7 @@
 """Multi-coil Cartesian MRI: the plain formula, dense matrices, sigpy's operator, and gradients."""
 
+from functools import reduce
+
 import numpy as np
 import pytest
 import torch
@@ -50,15 +52,16 @@ def test_the_formula_its_adjoint_and_its_normal_map(shape, columns):
     assert A.acceleration == pytest.approx(np.prod(shape) / int(A.mask.broadcast_to(shape).sum()))
 
 
-def test_dense_matrix_of_6x5_with_3_coils():
-    A = CartesianMRI.example(Rng(0))
-    n, c = (6, 5), A.in_shape[0] // 2
+@pytest.mark.parametrize("seed", range(6))
+def test_dense_matrix_of_random_sizes_and_masks(seed):
+    A = CartesianMRI.example(Rng(seed))
+    n = A.in_shape
     dft = [torch.outer(torch.arange(s) - s // 2, torch.arange(s) - s // 2).double() / s for s in n]
-    F = torch.kron(*[torch.polar(torch.full_like(t, len(t) ** -0.5), -2 * torch.pi * t) for t in dft])
+    F = reduce(torch.kron, [torch.polar(torch.full_like(t, len(t) ** -0.5), -2 * torch.pi * t) for t in dft])
     keep = A.mask.broadcast_to(n).flatten()
     M = torch.cat([F[keep] * maps.flatten() for maps in A.maps])
     x = signals(A, 1)[0]
-    assert c == 3 and torch.allclose(A(x).flatten(), M @ x.flatten(), atol=1e-13)
+    assert torch.allclose(A(x).flatten(), M @ x.flatten(), atol=1e-13)
     y = measurements(A, 1)[0]
     assert torch.allclose(A.H(y).flatten(), M.mH @ y.flatten(), atol=1e-13)
     assert A.norm() == pytest.approx(torch.linalg.matrix_norm(M, 2).item(), rel=1e-3)

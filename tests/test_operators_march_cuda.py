@@ -28,12 +28,21 @@ def gpu(monkeypatch, tmp_path):
 
 
 def examples(dtype):
-    """Geometries of every kind; large enough for more than one block of threads."""
+    """Geometries of every kind: large enough for more than one block of threads, and small ones at random."""
+    angles = torch.cumsum(0.3 + 0.9 * Rng(3).uniform(7), 0)
+    plane = dict(spacing=0.4, pixel=0.9, centre=16.3, dtype=dtype)
+    space = dict(spacing=(1.4, 0.7), pixel=0.9, thickness=1.1, centre=(2.8, 6.3), dtype=dtype)
+    large = [
+        ParallelBeam(angles, (6, 9), 41, **plane),
+        FanBeam(angles, (6, 9), 41, dso=11.0, dsd=17.0, **plane),
+        ParallelBeam3D(angles, (5, 6, 7), (6, 14), **space),
+        ConeBeam(angles, (5, 6, 7), (6, 14), dso=9.0, dsd=14.0, heights=0.2 * torch.arange(7.0), **space),
+    ]
+    upright = replace(large[0], angles=torch.tensor([0.0, torch.pi / 2, torch.pi, 0.3], dtype=torch.float64))
+    exact = [replace(A, model=siddon) for A in (*large[:3], upright)] if dtype == torch.float64 else []
     kinds = (ParallelBeam, FanBeam, ParallelBeam3D, ConeBeam)
-    found = [kind.example(Rng(3, "example"), dtype) for kind in kinds]
-    upright = replace(found[0], angles=torch.tensor([0.0, torch.pi / 2, torch.pi, 0.3], dtype=torch.float64))
-    exact = [replace(A, model=siddon) for A in (*found[:3], upright)] if dtype == torch.float64 else []
-    return [*found, upright, *exact]
+    small = [kind.example(Rng(seed, "example"), dtype) for kind in kinds for seed in range(6)]
+    return [*large, upright, *exact, *small]
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.complex128])

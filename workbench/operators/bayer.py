@@ -6,6 +6,7 @@ import torch
 
 from workbench._errors import BadInput
 from workbench.operators._orthogonal import OrthogonalColumns
+from workbench.operators._sizes import pick, sizes
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +37,7 @@ class BayerMosaic(OrthogonalColumns):
 
     @classmethod
     def example(cls, rng, dtype=torch.float64):
-        return cls((5, 4), "GRBG", dtype)
+        return cls(sizes(rng, 2, 1, 5), pick(rng, "RGGB", "GRBG", "GBRG", "BGGR", "RGBG"), dtype)
 
     @property
     def _tile(self):

@@ -1,6 +1,7 @@
 """Beer and Lambert's law: the photons that come through matter, and what their logarithm is worth."""
 
 from dataclasses import dataclass
+from math import prod
 
 import torch
 from torch import Tensor
@@ -9,6 +10,7 @@ from workbench._errors import BadInput
 from workbench.operators._checks import check_precision, check_real, check_spread
 from workbench.operators._linear import Linear
 from workbench.operators._operator import Operator
+from workbench.operators._sizes import integer, pick, signal_shape
 from workbench.operators.dense import Dense
 
 
@@ -50,8 +52,10 @@ class BeerLambert(Operator):
     @classmethod
     def example(cls, rng, dtype=torch.float64):
         check_real(dtype, "BeerLambert")
-        A = Dense(0.2 * Dense.example(rng, dtype).matrix.abs(), (3, 5))
-        return cls(A, 10 + 90 * rng.uniform(4).to(dtype), 2.5)
+        shape, m = signal_shape(rng, 36), integer(rng, 1, 9)
+        A = Dense(0.2 * rng.normal(torch.empty(m, prod(shape), dtype=dtype)).abs(), shape)
+        background = pick(rng, 0.0, 2.5, rng.uniform(m).to(dtype))
+        return cls(A, 10 + 90 * rng.uniform(pick(rng, 1, m)).to(dtype), background)
 
     def forward(self, x):
         return self.I0 * torch.exp(-self.A.forward(x)) + self.background

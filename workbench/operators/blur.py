@@ -10,6 +10,7 @@ from workbench._errors import BadInput
 from workbench.operators._linear import Linear, ridge
 from workbench.operators._once import once
 from workbench.operators._operator import checked
+from workbench.operators._sizes import signal_shape
 from workbench.operators.crop import Crop
 from workbench.operators.fourier import Fourier, Hartley
 from workbench.operators.kernels import embed
@@ -41,7 +42,7 @@ class CircularBlur(Linear):
 
     @classmethod
     def example(cls, rng, dtype=torch.float64):
-        return cls(rng.normal(torch.empty(1, 5, 6, dtype=dtype))[0])
+        return cls(rng.normal(torch.empty(1, *signal_shape(rng), dtype=dtype))[0])
 
     @once("kernel")
     def transfer(self):

@@ -10,6 +10,7 @@ from torch.fft import fftn, fftshift, ifftn, ifftshift
 
 from workbench.operators._kspace import check_maps, check_mask
 from workbench.operators._linear import Linear
+from workbench.operators._sizes import integer, pick, signal_shape, some_places
 
 CHUNK = 2**19  # numbers per pass on the CPU: larger temporaries cost more in page faults than in arithmetic
 
@@ -179,8 +180,9 @@ class CartesianMRI(_Cartesian):
 
     @classmethod
     def example(cls, rng, dtype=torch.complex128):
-        maps = rng.normal(torch.empty(3, 6, 5, dtype=dtype.to_complex()))
-        return cls(maps, torch.tensor([True, False, True, True, False]))
+        shape = signal_shape(rng, 25)
+        maps = rng.normal(torch.empty(integer(rng, 1, 3), *shape, dtype=dtype.to_complex()))
+        return cls(maps, some_places(rng, pick(rng, shape, shape[-1:])))
 
     def with_mask(self, mask):
         """The same coils with another mask; what was prepared of the maps is shared where it stays the same."""

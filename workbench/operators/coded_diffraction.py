@@ -11,6 +11,7 @@ from workbench._errors import BadInput
 from workbench._rng import Rng
 from workbench.operators._linear import Linear, ridge
 from workbench.operators._operator import checked
+from workbench.operators._sizes import integer, signal_shape
 from workbench.operators.mask import Mask
 
 
@@ -51,7 +52,8 @@ class CodedDiffraction(Linear):
 
     @classmethod
     def example(cls, rng, dtype=torch.complex128):
-        return cls(octanary_masks(3, (4, 5), rng.seed, dtype.to_complex()), dtype)
+        count, shape = integer(rng, 1, 3), signal_shape(rng, 25)
+        return cls(octanary_masks(count, shape, rng.seed, dtype.to_complex()), dtype)
 
     def forward(self, x):
         seen = self.masks * x.unsqueeze(-self.masks.ndim)

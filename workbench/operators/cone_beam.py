@@ -13,8 +13,9 @@ from workbench._errors import BadInput
 from workbench.operators._cone import Cone
 from workbench.operators._pair import apply_pair
 from workbench.operators._planar import check, check_source, fan, marching, on_parts
+from workbench.operators._sizes import integer, number, pick, sizes
 from workbench.operators._volume import Volumetric, check_volume
-from workbench.operators.fan_beam import flat_detector
+from workbench.operators.fan_beam import arc_detector, flat_detector
 from workbench.operators.rays import Rays
 
 
@@ -79,18 +80,20 @@ class ConeBeam(Volumetric):
 
     @classmethod
     def example(cls, rng, dtype=torch.float64):
-        angles = torch.cumsum(0.3 + 0.9 * rng.uniform(5), 0)
+        views, shape, detectors = integer(rng, 1, 3), sizes(rng, 3, 1, 4), sizes(rng, 2, 1, 4)
+        dso = number(rng, 5, 8)
         return cls(
-            angles,
-            (5, 6, 7),
-            (6, 8),
-            dso=9.0,
-            dsd=14.0,
-            spacing=(1.4, 1.3),
-            pixel=0.9,
-            thickness=1.1,
-            centre=(2.8, 3.3),
-            heights=0.2 * torch.arange(5.0),
+            pick(rng, 7 * rng.uniform(views), torch.pi / 2 * torch.arange(views)),
+            shape,
+            detectors,
+            dso,
+            dsd=dso + pick(rng, 0, 5),
+            spacing=pick(rng, 0.9, (0.8, 1.1)),
+            pixel=number(rng, 0.5, 1.5),
+            thickness=pick(rng, None, 1.1),
+            centre=pick(rng, None, tuple((3 * rng.uniform(2)).tolist())),
+            heights=pick(rng, None, rng.uniform(views) - 0.5),
+            detector=pick(rng, flat_detector, arc_detector),
             dtype=dtype,
         )
 

@@ -6,6 +6,7 @@ import torch
 
 from workbench._errors import BadInput
 from workbench.operators._orthogonal import OrthogonalColumns
+from workbench.operators._sizes import pick, signal_shape, sizes
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +34,10 @@ class Crop(OrthogonalColumns):
 
     @classmethod
     def example(cls, rng, dtype=torch.float64):
-        return cls((3, 6, 5), (2, 3, 5), (1, 2, 0), dtype)
+        big = signal_shape(rng)
+        small = sizes(rng, len(big), 1, big)
+        last = [b - s for b, s in zip(big, small, strict=True)]
+        return cls(big, small, pick(rng, None, sizes(rng, len(big), 0, last)), dtype)
 
     @property
     def window(self):

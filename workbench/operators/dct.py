@@ -8,6 +8,7 @@ from torch.fft import fft, ifft
 
 from workbench.operators._checks import check_shape, transformed_axes
 from workbench.operators._orthogonal import OrthogonalColumns
+from workbench.operators._sizes import signal_shape, some_axes
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +37,8 @@ class DCT(OrthogonalColumns):
 
     @classmethod
     def example(cls, rng, dtype=torch.float64):
-        return cls((3, 5, 6), (-2, 2), dtype)
+        shape = signal_shape(rng)
+        return cls(shape, some_axes(rng, len(shape)), dtype)
 
     def forward(self, x):
         for axis in transformed_axes("DCT", self.shape, self.axes):

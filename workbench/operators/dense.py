@@ -11,6 +11,7 @@ from workbench._errors import BadInput
 from workbench._rng import Rng
 from workbench.operators._linear import Linear, ridge
 from workbench.operators._operator import checked
+from workbench.operators._sizes import integer, pick, signal_shape
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +42,9 @@ class Dense(Linear):
 
     @classmethod
     def example(cls, rng, dtype=torch.float64):
-        return cls(rng.normal(torch.empty(4, 3, 5, dtype=dtype)).reshape(4, 15), shape=(3, 5))
+        shape = signal_shape(rng, 36)
+        matrix = rng.normal(torch.empty(integer(rng, 1, 45), prod(shape), dtype=dtype))
+        return cls(matrix, pick(rng, (), shape))
 
     def forward(self, x):
         return x.flatten(x.ndim - len(self.in_shape)) @ self.matrix.mT
@@ -94,7 +97,7 @@ class GaussianSensing(Dense):
 
     @classmethod
     def example(cls, rng, dtype=torch.float64):
-        return cls.draw(6, (3, 5), rng.seed, dtype)
+        return cls.draw(integer(rng, 1, 30), signal_shape(rng, 36), rng.seed, dtype)
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,4 +122,4 @@ class RademacherSensing(Dense):
 
     @classmethod
     def example(cls, rng, dtype=torch.float64):
-        return cls.draw(6, (3, 5), rng.seed, dtype)
+        return cls.draw(integer(rng, 1, 30), signal_shape(rng, 36), rng.seed, dtype)

@@ -8,6 +8,7 @@ from torch import Tensor
 from workbench._errors import BadInput
 from workbench.operators._linear import Linear, ridge
 from workbench.operators._operator import checked
+from workbench.operators._sizes import integer, pick, signal_shape
 from workbench.operators.reshape import Reshape
 
 
@@ -28,7 +29,8 @@ class Diagonal(Linear):
 
     @classmethod
     def example(cls, rng, dtype=torch.float64):
-        return cls(rng.normal(torch.empty(3, 4, dtype=dtype)))
+        shape, own = signal_shape(rng), pick(rng, dtype, dtype.to_real())
+        return cls(rng.normal(torch.empty(1, *shape, dtype=own))[0], dtype)
 
     def forward(self, x):
         return self.weights * x
@@ -72,7 +74,9 @@ class Mix(Linear):
 
     @classmethod
     def example(cls, rng, dtype=torch.float64):
-        return cls(rng.normal(torch.empty(3, 3, dtype=dtype)), (3, 4))
+        shape = signal_shape(rng)
+        axis = -integer(rng, 1, len(shape))
+        return cls(rng.normal(torch.empty(shape[axis], shape[axis], dtype=dtype)), shape, axis)
 
     def _apply(self, matrix, x):
         mixed = torch.tensordot(matrix, x, dims=([1], [x.ndim + self.axis]))

@@ -11,6 +11,7 @@ from workbench.operators._linear import Linear, ridge
 from workbench.operators._once import once
 from workbench.operators._operator import checked
 from workbench.operators._orthogonal import OrthogonalColumns
+from workbench.operators._sizes import pick, signal_shape, sizes
 from workbench.operators.fourier import Fourier, Hartley
 from workbench.operators.kernels import embed
 from workbench.operators.reshape import Reshape
@@ -48,7 +49,10 @@ class Downsample(OrthogonalColumns):
 
     @classmethod
     def example(cls, rng, dtype=torch.float64):
-        return cls((2, 7, 6), (1, 3, 2), (0, 1, 1), dtype)
+        shape = signal_shape(rng)
+        factor = sizes(rng, len(shape), 1, 4)
+        last = [min(f, n) - 1 for f, n in zip(factor, shape, strict=True)]
+        return cls(shape, factor, pick(rng, None, sizes(rng, len(shape), 0, last)), dtype)
 
     @property
     def _kept(self):
@@ -104,7 +108,10 @@ class BlurDownsample(Linear):
 
     @classmethod
     def example(cls, rng, dtype=torch.float64):
-        return cls(rng.normal(torch.empty(1, 6, 8, dtype=dtype))[0], (3, 2))
+        small = signal_shape(rng, 12)
+        factor = sizes(rng, len(small), 1, 5 - len(small))
+        shape = [n * f for n, f in zip(small, factor, strict=True)]
+        return cls(rng.normal(torch.empty(1, *shape, dtype=dtype))[0], factor)
 
     @once("kernel")
     def transfer(self):

@@ -11,6 +11,7 @@ from workbench._errors import BadInput
 from workbench.operators._kspace import check_maps, check_mask, kind
 from workbench.operators._linear import Linear
 from workbench.operators._operator import checked
+from workbench.operators._sizes import pick, signal_shape, sizes, some_places
 from workbench.operators.cartesian_mri import CartesianMRI
 
 
@@ -48,9 +49,10 @@ class DynamicMRI(Linear):
 
     @classmethod
     def example(cls, rng, dtype=torch.complex128):
-        maps = rng.normal(torch.empty(2, 6, 5, dtype=dtype.to_complex()))
-        masks = torch.tensor([[1, 0, 1, 1, 0], [0, 1, 0, 0, 0], [0, 0, 0, 1, 1]])
-        return cls(maps, masks > 0)
+        (frames, coils), shape = sizes(rng, 2, 1, 3), signal_shape(rng, 12)
+        maps = rng.normal(torch.empty(coils, *shape, dtype=dtype.to_complex()))
+        seen = pick(rng, shape, shape[-1:])
+        return cls(maps, torch.stack([some_places(rng, seen) for _ in range(frames)]))
 
     @cached_property
     def frames(self):

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from workbench.operators._planar import Planar, check, check_plane, check_source, fan
-from workbench.operators.rays import Rays, joseph
+from workbench.operators._sizes import integer, number, pick, sizes
+from workbench.operators.rays import Rays, joseph, siddon
 
 
 def flat_detector(s, dsd):
@@ -63,8 +64,20 @@ class FanBeam(Planar):
 
     @classmethod
     def example(cls, rng, dtype=torch.float64):
-        angles = torch.cumsum(0.3 + 0.9 * rng.uniform(7), 0)
-        return cls(angles, (6, 9), 11, dso=11.0, dsd=17.0, spacing=1.3, pixel=0.9, centre=4.3, dtype=dtype)
+        views, shape, dso = integer(rng, 1, 6), sizes(rng, 2, 1, 8), number(rng, 7, 10)
+        return cls(
+            pick(rng, 7 * rng.uniform(views), torch.pi / 2 * torch.arange(views)),
+            shape,
+            detectors=integer(rng, 1, 9),
+            dso=dso,
+            dsd=dso + pick(rng, 0, 6),
+            spacing=number(rng, 0.5, 2),
+            pixel=number(rng, 0.5, 1.2),
+            centre=pick(rng, None, number(rng, 0, 8)),
+            detector=pick(rng, flat_detector, arc_detector),
+            dtype=dtype,
+            model=pick(rng, joseph, siddon),
+        )
 
     @cached_property
     def rays(self):

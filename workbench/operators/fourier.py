@@ -7,6 +7,7 @@ from torch.fft import fftn, fftshift, ifftn, ifftshift
 
 from workbench.operators._checks import check_shape
 from workbench.operators._linear import Linear
+from workbench.operators._sizes import signal_shape
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +31,7 @@ class Fourier(Linear):
 
     @classmethod
     def example(cls, rng, dtype=torch.complex128):
-        return cls((5, 6), dtype)
+        return cls(signal_shape(rng), dtype)
 
     def forward(self, x):
         return fftshift(fftn(ifftshift(x, self.axes), dim=self.axes, norm="ortho"), self.axes)
@@ -63,7 +64,7 @@ class Hartley(Linear):
 
     @classmethod
     def example(cls, rng, dtype=torch.float64):
-        return cls((5, 6), dtype)
+        return cls(signal_shape(rng), dtype)
 
     def forward(self, x):
         axes = tuple(range(-len(self.shape), 0))

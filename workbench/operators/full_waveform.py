@@ -10,6 +10,7 @@ from torch import Tensor
 from workbench._errors import BadInput
 from workbench.operators._checks import check_real
 from workbench.operators._operator import Operator
+from workbench.operators._sizes import integer, pick, sizes
 
 REFLECTED = 0.1  # of the fastest wave's amplitude, were it to cross the border twice: less makes the border itself reflect
 
@@ -86,8 +87,13 @@ class FullWaveform(Operator):
     @classmethod
     def example(cls, rng, dtype=torch.float64):
         check_real(dtype, "FullWaveform")
-        points = torch.tensor([[1, 2], [5, 6], [4, 1]])
-        return cls((7, 8), 0.1, 0.008, ricker(12.0, 0.008, 9, 0.03, dtype), points[:2], points, 5.0, 2, 4)
+        shape, wavelet = sizes(rng, 2, 1, 8), ricker(12.0, 0.008, integer(rng, 1, 9), 0.03, dtype)
+        sources, receivers = (
+            torch.tensor([sizes(rng, 2, 0, [n - 1 for n in shape]) for _ in range(integer(rng, 1, 3))])
+            for _ in range(2)
+        )
+        border, order = integer(rng, 0, 3), pick(rng, 2, 4, 8)
+        return cls(shape, 0.1, 0.008, wavelet, sources, receivers, 5.0, border, order)
 
     @cached_property
     def _laplacian(self):

@@ -6,6 +6,7 @@ import torch
 
 from workbench._errors import BadInput
 from workbench.operators._orthogonal import OrthogonalRows
+from workbench.operators._sizes import integer, pick, signal_shape
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +33,8 @@ class Grayscale(OrthogonalRows):
 
     @classmethod
     def example(cls, rng, dtype=torch.float64):
-        return cls((4, 3), dtype=dtype)
+        weights = rng.normal(torch.empty(integer(rng, 1, 5), 1)).flatten().tolist()
+        return cls(signal_shape(rng, 20), pick(rng, (0.299, 0.587, 0.114), tuple(weights)), dtype)
 
     @property
     def row_power(self):

@@ -7,6 +7,7 @@ import torch
 
 from workbench._errors import BadInput
 from workbench.operators._orthogonal import OrthogonalColumns
+from workbench.operators._sizes import integer, sizes
 
 RADIX = 16  # entries that one small matrix product mixes: fewer passes through memory than pairs of two
 
@@ -39,7 +40,8 @@ class Hadamard(OrthogonalColumns):
 
     @classmethod
     def example(cls, rng, dtype=torch.float64):
-        return cls((2, 8, 4), dtype)
+        ndim = integer(rng, 1, 3)
+        return cls(tuple(2**k for k in sizes(rng, ndim, 0, 6 // ndim)), dtype)
 
     def forward(self, x):
         batch, n, done = x.shape[: x.ndim - len(self.shape)], prod(self.shape), 1

@@ -6,6 +6,7 @@ import torch
 
 from workbench.operators._checks import check_shape
 from workbench.operators._operator import Operator
+from workbench.operators._sizes import signal_shape
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +31,7 @@ class Intensity(Operator):
 
     @classmethod
     def example(cls, rng, dtype=torch.complex128):
-        return cls((3, 4), dtype)
+        return cls(signal_shape(rng), dtype)
 
     def forward(self, x):
         return x.real**2 + x.imag**2 if x.is_complex() else x**2

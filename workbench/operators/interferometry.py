@@ -16,6 +16,7 @@ from workbench.operators._checks import check_real, check_shape
 from workbench.operators._linear import Linear, ridge
 from workbench.operators._once import once
 from workbench.operators._operator import Operator, checked, convert
+from workbench.operators._sizes import integer, signal_shape, sizes
 
 EHT_2017 = {  # geocentric x, y, z in m: the stations of the Event Horizon Telescope that saw M87
     "ALMA": (2225061.164, -5440057.37, -2481681.15),
@@ -69,7 +70,8 @@ class Interferometry(Linear):
 
     @classmethod
     def example(cls, rng, dtype=torch.float64):
-        return cls(3e9 * (rng.uniform(6, 2) - 0.5), (4, 5), (1e-9, 1.2e-9), dtype.to_real())
+        uv, view = 3e9 * (rng.uniform(integer(rng, 1, 12), 2) - 0.5), 1e-9 * (0.5 + rng.uniform(2))
+        return cls(uv, sizes(rng, 2, 1, 7), tuple(view.tolist()), dtype.to_real())
 
     def to(self, device=None, dtype=None):
         """The same operator on `device` and in the precision of `dtype`; the frequencies keep theirs."""
@@ -117,7 +119,7 @@ class TotalFlux(Linear):
 
     @classmethod
     def example(cls, rng, dtype=torch.float64):
-        return cls((3, 4), dtype)
+        return cls(signal_shape(rng), dtype)
 
     def forward(self, x):
         return x.flatten(x.ndim - len(self.shape)).sum(-1, keepdim=True)
@@ -164,8 +166,10 @@ class ClosurePhase(Operator):
 
     @classmethod
     def example(cls, rng, dtype=torch.complex128):
-        baselines = torch.tensor(list(combinations(range(5), 2)))
-        return cls(closure_triangles(baselines, torch.zeros(10, dtype=torch.int64)), 10, dtype)
+        stations, scans = integer(rng, 3, 6), integer(rng, 1, 2)
+        baselines = torch.tensor([*combinations(range(stations), 2)] * scans)
+        when = torch.arange(scans).repeat_interleave(len(baselines) // scans)
+        return cls(closure_triangles(baselines, when), len(when), dtype)
 
     def forward(self, x):
         ij, jk, ik = _phasors(x)[..., self.triangles].unbind(-1)
@@ -198,8 +202,10 @@ class LogClosureAmplitude(Operator):
 
     @classmethod
     def example(cls, rng, dtype=torch.complex128):
-        baselines = torch.tensor(list(combinations(range(5), 2)))
-        return cls(closure_quadrangles(baselines, torch.zeros(10, dtype=torch.int64)), 10, dtype)
+        stations, scans = integer(rng, 4, 6), integer(rng, 1, 2)
+        baselines = torch.tensor([*combinations(range(stations), 2)] * scans)
+        when = torch.arange(scans).repeat_interleave(len(baselines) // scans)
+        return cls(closure_quadrangles(baselines, when), len(when), dtype)
 
     def forward(self, x):
         power = (x.real**2 + x.imag**2).clamp_min(torch.finfo(self.out_dtype).tiny)

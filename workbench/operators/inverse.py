@@ -6,6 +6,7 @@ import torch
 
 from workbench._errors import BadInput
 from workbench.operators._linear import Linear
+from workbench.operators._sizes import signal_shape
 from workbench.operators.blur import CircularBlur
 
 
@@ -35,8 +36,9 @@ class Inverse(Linear):
 
     @classmethod
     def example(cls, rng, dtype=torch.float64):
-        kernel = rng.normal(torch.empty(1, 5, 6, dtype=dtype))[0] / 20
-        kernel[0, 0] = 1
+        kernel = rng.normal(torch.empty(1, *signal_shape(rng), dtype=dtype))[0]
+        kernel *= 0.1 / kernel.numel() ** 0.5
+        kernel[(0,) * kernel.ndim] = 1
         return cls(CircularBlur(kernel))
 
     def forward(self, x):

@@ -9,6 +9,7 @@ from torch import Tensor
 from workbench._errors import BadInput
 from workbench.operators._linear import Linear
 from workbench.operators._operator import Operator
+from workbench.operators._sizes import number, sizes
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +56,8 @@ class InverseScattering(Linear):
 
     @classmethod
     def example(cls, rng, dtype=torch.float64):
-        return cls.ring((4, 5), 0.2, 1.0, 3, 4, 1.7, dtype)
+        shape, (transmitters, receivers) = sizes(rng, 2, 1, 7), sizes(rng, 2, 1, 5)
+        return cls.ring(shape, 0.2, 1.0, transmitters, receivers, number(rng, 1.3, 2.0), dtype)
 
     @classmethod
     def ring(cls, shape, pixel, wavelength, transmitters, receivers, radius, dtype=torch.float32):
@@ -159,7 +161,8 @@ class MultipleScattering(Operator):
     @classmethod
     def example(cls, rng, dtype=torch.float64):
         once = InverseScattering.example(rng, dtype)
-        return cls(once.incident, once.green, pixel_interaction((4, 5), 1.0, 0.2).to(once.out_dtype), dtype)
+        interaction = pixel_interaction(once.in_shape, 1.0, 0.2).to(once.out_dtype)
+        return cls(once.incident, once.green, interaction, dtype)
 
     def forward(self, x):
         x = x.flatten(-2).to(self.out_dtype)

@@ -7,6 +7,7 @@ import torch
 from workbench._errors import BadInput
 from workbench.operators._checks import check_real
 from workbench.operators._operator import Operator
+from workbench.operators._sizes import integer, pick, sizes
 from workbench.operators._straight_through import straight_through
 
 # The example tables of ITU-T T.81 (1992), annex K.1 and K.2: what quality 50 divides by.
@@ -76,7 +77,10 @@ class JPEG(Operator):
 
     @classmethod
     def example(cls, rng, dtype=torch.float64):
-        return cls((3, 9, 11), 40, (2, 2), dtype)
+        shape = pick(
+            rng, (1, *sizes(rng, 2, 1, 12)), (3, *sizes(rng, 2, 1, 7)), (3, *sizes(rng, 2, 1, (2, 20)))
+        )
+        return cls(shape, integer(rng, 1, 100), pick(rng, (1, 1), (1, 2), (2, 2)), dtype)
 
     def smooth(self, x):
         """The codec without rounding: what chroma subsampling leaves of clip(x, 0, 1), clipped again."""

@@ -10,6 +10,7 @@ from torch import Tensor
 from workbench._errors import BadInput
 from workbench.operators._linear import Linear, ridge
 from workbench.operators._operator import checked
+from workbench.operators._sizes import signal_shape, sizes
 from workbench.operators.reshape import Reshape
 
 
@@ -38,7 +39,10 @@ class Kronecker(Linear):
 
     @classmethod
     def example(cls, rng, dtype=torch.float64):
-        return cls(tuple(rng.normal(torch.empty(m, n, dtype=dtype)) for m, n in [(2, 4), (5, 3)]))
+        from_shape = signal_shape(rng)
+        to_shape = sizes(rng, len(from_shape), 1, (64, 8, 4)[len(from_shape) - 1])
+        pairs = zip(to_shape, from_shape, strict=True)
+        return cls(tuple(rng.normal(torch.empty(m, n, dtype=dtype)) for m, n in pairs))
 
     def forward(self, x):
         return _along_axes(self.matrices, x)

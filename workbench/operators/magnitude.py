@@ -7,6 +7,7 @@ import torch
 from workbench._errors import BadInput
 from workbench.operators._checks import check_shape
 from workbench.operators._operator import Operator
+from workbench.operators._sizes import signal_shape
 from workbench.operators.fourier import Fourier
 from workbench.operators.mask import Mask
 from workbench.operators.reshape import Reshape
@@ -35,7 +36,7 @@ class Magnitude(Operator):
 
     @classmethod
     def example(cls, rng, dtype=torch.complex128):
-        return cls((3, 4), dtype)
+        return cls(signal_shape(rng), dtype)
 
     def forward(self, x):
         return x.abs()

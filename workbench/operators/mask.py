@@ -10,6 +10,7 @@ from workbench._errors import BadInput
 from workbench._rng import Rng
 from workbench.operators._linear import Linear, ridge
 from workbench.operators._operator import checked
+from workbench.operators._sizes import signal_shape, some_places
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +40,7 @@ class Mask(Linear):
 
     @classmethod
     def example(cls, rng, dtype=torch.float64):
-        return cls(rng.uniform(5, 7) < 0.4, dtype)
+        return cls(some_places(rng, signal_shape(rng)), dtype)
 
     def forward(self, x):
         return x[..., self.mask]

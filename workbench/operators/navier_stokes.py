@@ -11,6 +11,7 @@ from torch.fft import fftfreq, irfft2, rfft2, rfftfreq
 from workbench._errors import BadInput
 from workbench.operators._checks import check_real, check_spread
 from workbench.operators._operator import Operator
+from workbench.operators._sizes import integer, number, pick, sizes
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,8 +60,12 @@ class NavierStokes(Operator):
     @classmethod
     def example(cls, rng, dtype=torch.float64):
         check_real(dtype, "NavierStokes")
-        forcing = rng.normal(torch.empty(1, 8, 9, dtype=dtype))[0]
-        return cls((8, 9), 2e-3, 0.6, 3, (1.0, 1.2), forcing, dtype)
+        shape = sizes(rng, 2, 4, 9)
+        forcing = pick(rng, 0.1, *rng.normal(torch.empty(1, *shape, dtype=dtype)))
+        lengths = tuple((0.5 + rng.uniform(2)).tolist())
+        return cls(
+            shape, pick(rng, 0.0, 2e-3), number(rng, 0.1, 0.6), integer(rng, 1, 3), lengths, forcing, dtype
+        )
 
     @cached_property
     def frequencies(self):

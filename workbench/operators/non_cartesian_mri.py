@@ -10,6 +10,7 @@ from torch import Tensor
 from workbench._errors import BadInput
 from workbench.operators._batches import by_rows
 from workbench.operators._linear import Linear
+from workbench.operators._sizes import integer, pick, signal_shape, sizes
 from workbench.operators.nufft import NUFFT
 from workbench.operators.toeplitz import Toeplitz
 
@@ -47,8 +48,9 @@ class NonCartesianMRI(Linear):
 
     @classmethod
     def example(cls, rng, dtype=torch.complex128):
-        maps = rng.normal(torch.empty(3, 6, 5, dtype=dtype.to_complex()))
-        return cls(maps, 2 * pi * rng.uniform(11, 2) - pi)
+        maps = rng.normal(torch.empty(integer(rng, 1, 3), *signal_shape(rng, 36), dtype=dtype.to_complex()))
+        points = 2 * pi * rng.uniform(*sizes(rng, integer(rng, 1, 2), 1, 4), maps.ndim - 1) - pi
+        return cls(maps, points, pick(rng, 1.25, 1.375, 2.0), integer(rng, 2, 8))
 
     def to(self, device=None, dtype=None):
         """The same operator on `device` and in the precision of `dtype`; the points keep theirs."""

@@ -11,6 +11,8 @@ from workbench._errors import BadInput
 from workbench.operators._linear import Linear
 from workbench.operators._once import once
 from workbench.operators._operator import Alike
+from workbench.operators._sizes import integer, pick
+from workbench.operators.non_cartesian_mri import NonCartesianMRI
 from workbench.operators.nufft import NUFFT
 
 BINS = 512  # of the histogram of the field map, at least, and 16 a cycle
@@ -68,9 +70,10 @@ class OffResonance(Alike, Linear):
 
     @classmethod
     def example(cls, rng, dtype=torch.complex128):
-        A = NUFFT.example(rng, dtype)
-        field_map = 100 * rng.normal(torch.empty(1, *A.in_shape, dtype=dtype.to_real()))[0]
-        return cls(A, field_map, 0.02 * rng.uniform(7, 3).to(dtype.to_real()), segments=5)
+        A = pick(rng, NUFFT, NonCartesianMRI).example(rng, dtype)
+        field_map = pick(rng, 0, 100) * rng.normal(torch.empty(1, *A.in_shape, dtype=dtype.to_real()))[0]
+        times = 0.02 * rng.uniform(*A.out_shape[-1:]).to(dtype.to_real())
+        return cls(A, field_map, times, integer(rng, 1, 6))
 
     @classmethod
     def within(cls, A, field_map, times, error=1e-3):

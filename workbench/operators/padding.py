@@ -7,6 +7,7 @@ import torch
 
 from workbench.operators._fold import fold
 from workbench.operators._orthogonal import OrthogonalColumns
+from workbench.operators._sizes import pick, signal_shape, sizes
 from workbench.operators.crop import inside, offsets
 
 
@@ -28,7 +29,10 @@ class Extension(OrthogonalColumns):
 
     @classmethod
     def example(cls, rng, dtype=torch.float64):
-        return cls((4, 3), (7, 12), (2, 5), dtype)
+        small = signal_shape(rng, 12)
+        before, after = (sizes(rng, len(small), 0, 5 // len(small)) for _ in range(2))
+        big = tuple(map(sum, zip(small, before, after, strict=True)))
+        return cls(small, big, pick(rng, None, before), dtype)
 
     def _sources(self, device=None):
         """For each axis, counted from the end, the entries of x that the entries of y are."""

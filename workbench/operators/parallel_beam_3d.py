@@ -7,9 +7,10 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from workbench.operators._sizes import integer, number, pick, sizes
 from workbench.operators._volume import Volumetric, check_volume
 from workbench.operators.radon import ParallelBeam
-from workbench.operators.rays import joseph
+from workbench.operators.rays import joseph, siddon
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,9 +47,18 @@ class ParallelBeam3D(Volumetric):
 
     @classmethod
     def example(cls, rng, dtype=torch.float64):
-        angles = torch.cumsum(0.2 + 0.6 * rng.uniform(4), 0)
-        size = dict(spacing=(0.8, 1.2), pixel=0.9, thickness=1.1, centre=(3.2, 4.4))
-        return cls(angles, (4, 6, 5), (6, 9), **size, dtype=dtype)
+        views = integer(rng, 1, 4)
+        return cls(
+            pick(rng, 4 * rng.uniform(views), torch.pi / 2 * torch.arange(views)),
+            sizes(rng, 3, 1, 4),
+            sizes(rng, 2, 1, 5),
+            spacing=pick(rng, 1.0, (0.8, 1.2)),
+            pixel=number(rng, 0.5, 1.5),
+            thickness=pick(rng, None, 1.1),
+            centre=pick(rng, None, tuple((4 * rng.uniform(2)).tolist())),
+            dtype=dtype,
+            model=pick(rng, joseph, siddon),
+        )
 
     @cached_property
     def plane(self):

@@ -7,6 +7,7 @@ import torch
 
 from workbench._errors import BadInput
 from workbench.operators._orthogonal import OrthogonalColumns
+from workbench.operators._sizes import pick, sizes
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +52,8 @@ class Patches(OrthogonalColumns):
 
     @classmethod
     def example(cls, rng, dtype=torch.float64):
-        return cls((6, 7), (3, 2), (1, 2), dtype)
+        shape = pick(rng, sizes(rng, 1, 1, 16), sizes(rng, 2, 1, 6), sizes(rng, 3, 1, 3))
+        return cls(shape, sizes(rng, len(shape), 1, shape), sizes(rng, len(shape), 1, 3), dtype)
 
     @property
     def column_power(self):

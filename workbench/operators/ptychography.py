@@ -11,6 +11,7 @@ from workbench._errors import BadInput
 from workbench.operators._linear import Linear, ridge
 from workbench.operators._once import once
 from workbench.operators._operator import checked
+from workbench.operators._sizes import integer, pick, sizes
 from workbench.operators.mask import Mask
 
 AXES = (-2, -1)
@@ -64,8 +65,10 @@ class Ptychography(Linear):
 
     @classmethod
     def example(cls, rng, dtype=torch.complex128):
-        probe = rng.normal(torch.empty(1, 4, 3, dtype=dtype.to_complex()))[0]
-        return cls(probe, raster_positions((7, 6), (4, 3), 2), (7, 6))
+        window, room, count = sizes(rng, 2, 1, 4), sizes(rng, 2, 0, 3), integer(rng, 1, 5)
+        positions = torch.tensor([sizes(rng, 2, 0, room) for _ in range(count)])
+        probes = rng.normal(torch.empty(count, *window, dtype=dtype.to_complex()))
+        return cls(pick(rng, probes[0], probes), positions, tuple(map(sum, zip(window, room, strict=True))))
 
     @once("positions")
     def _pixels(self):

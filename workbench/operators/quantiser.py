@@ -12,6 +12,7 @@ from torch import Tensor
 from workbench._errors import BadInput
 from workbench.operators._checks import check_real, check_spread
 from workbench.operators._operator import Operator
+from workbench.operators._sizes import integer, number, pick, signal_shape
 from workbench.operators._straight_through import straight_through
 
 
@@ -47,7 +48,7 @@ class MidTreadQuantiser(Operator):
 
     @classmethod
     def example(cls, rng, dtype=torch.float64):
-        return cls((3, 4), 3, -1.1, 1.2, dtype)
+        return cls(signal_shape(rng), integer(rng, 1, 4), number(rng, -1.5, 0), number(rng, 0.1, 1.5), dtype)
 
     def smooth(self, x):
         return x.clamp(self.low, self.high)
@@ -93,7 +94,7 @@ class MidRiseQuantiser(Operator):
 
     @classmethod
     def example(cls, rng, dtype=torch.float64):
-        return cls((3, 4), 2, -1.1, 1.2, dtype)
+        return cls(signal_shape(rng), integer(rng, 1, 4), number(rng, -1.5, 0), number(rng, 0.1, 1.5), dtype)
 
     def smooth(self, x):
         return x.clamp(self.low, self.high)
@@ -149,7 +150,8 @@ class OneBit(Operator):
     @classmethod
     def example(cls, rng, dtype=torch.float64):
         check_real(dtype, "OneBit")
-        return cls((3, 4), rng.normal(torch.empty(1, 3, 4, dtype=dtype))[0], dtype)
+        shape = signal_shape(rng)
+        return cls(shape, pick(rng, 0.1, *rng.normal(torch.empty(1, *shape, dtype=dtype))), dtype)
 
     def smooth(self, x):
         return x - self.threshold

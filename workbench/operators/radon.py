@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from workbench.operators._planar import Planar, check, check_plane
-from workbench.operators.rays import Rays, joseph
+from workbench.operators._sizes import integer, number, pick, sizes
+from workbench.operators.rays import Rays, joseph, siddon
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,8 +49,17 @@ class ParallelBeam(Planar):
 
     @classmethod
     def example(cls, rng, dtype=torch.float64):
-        angles = torch.cumsum(0.1 + 0.4 * rng.uniform(7), 0)
-        return cls(angles, (6, 9), detectors=11, spacing=1.2, pixel=0.9, centre=4.3, dtype=dtype)
+        views = integer(rng, 1, 6)
+        return cls(
+            pick(rng, 4 * rng.uniform(views), torch.pi / 2 * torch.arange(views)),
+            sizes(rng, 2, 1, 8),
+            detectors=integer(rng, 1, 10),
+            spacing=number(rng, 0.5, 2),
+            pixel=number(rng, 0.5, 2),
+            centre=pick(rng, None, number(rng, 0, 9)),
+            dtype=dtype,
+            model=pick(rng, joseph, siddon),
+        )
 
     @cached_property
     def rays(self):

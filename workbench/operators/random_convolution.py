@@ -12,6 +12,7 @@ from workbench._rng import Rng
 from workbench.operators._once import once
 from workbench.operators._orthogonal import OrthogonalRows
 from workbench.operators._rows import distinct_places, random_rows, scatter
+from workbench.operators._sizes import integer, signal_shape
 from workbench.operators.blur import CircularBlur
 
 
@@ -55,7 +56,8 @@ class RandomConvolution(OrthogonalRows):
 
     @classmethod
     def example(cls, rng, dtype=torch.float64):
-        return cls.draw(7, (4, 5), rng.seed, dtype)
+        shape = signal_shape(rng)
+        return cls.draw(integer(rng, 1, prod(shape)), shape, rng.seed, dtype)
 
     _scale = property(lambda self: (self.kernel.numel() / len(self.rows)) ** 0.5)
 

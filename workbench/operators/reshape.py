@@ -8,6 +8,7 @@ import torch
 from workbench._errors import BadInput
 from workbench.operators._checks import check_shape
 from workbench.operators._linear import Linear
+from workbench.operators._sizes import pick, signal_shape
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +31,8 @@ class Reshape(Linear):
 
     @classmethod
     def example(cls, rng, dtype=torch.float64):
-        return cls((3, 4), (2, 6), dtype)
+        shape = signal_shape(rng)
+        return cls(shape, pick(rng, (prod(shape),), (prod(shape), 1), shape[::-1], shape), dtype)
 
     def forward(self, x):
         return x.reshape(*x.shape[: x.ndim - len(self.in_shape)], *self.out_shape)
@@ -60,7 +62,7 @@ class AsComplex(Linear):
 
     @classmethod
     def example(cls, rng, dtype=torch.float64):
-        return cls((3, 4), dtype)
+        return cls(signal_shape(rng), dtype)
 
     def forward(self, x):
         return x.to(self.out_dtype)

@@ -7,6 +7,7 @@ import torch
 
 from workbench._errors import BadInput
 from workbench.operators._linear import Linear
+from workbench.operators._sizes import pick, signal_shape, sizes
 from workbench.operators.kronecker import Kronecker
 
 
@@ -63,7 +64,9 @@ class Resize(Linear):
 
     @classmethod
     def example(cls, rng, dtype=torch.float64):
-        return cls((7, 4, 2), (3, 6, 2), keys_cubic, dtype)
+        shape = signal_shape(rng)
+        resized = sizes(rng, len(shape), 1, (64, 8, 4)[len(shape) - 1])
+        return cls(shape, resized, pick(rng, box, triangle, keys_cubic, lanczos3), dtype)
 
     def along(self, device):
         """The resampling as a Kronecker product of one matrix for each axis, on `device`."""

@@ -8,6 +8,7 @@ from torch import Tensor
 from workbench._errors import BadInput
 from workbench.operators._checks import check_precision, check_real, check_spread
 from workbench.operators._operator import Operator
+from workbench.operators._sizes import number, pick, signal_shape
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +42,9 @@ class Saturation(Operator):
     @classmethod
     def example(cls, rng, dtype=torch.float64):
         check_real(dtype, "Saturation")
-        return cls((3, 4), 0.5 + rng.uniform(4).to(dtype), -0.4, 0.7, dtype)
+        shape = signal_shape(rng)
+        gain = pick(rng, 1.0, 0.5 + rng.uniform(*shape[-1:]).to(dtype))
+        return cls(shape, gain, number(rng, -1, 0), number(rng, 0.1, 1), dtype)
 
     def forward(self, x):
         return (self.gain * x).clamp(self.low, self.high)

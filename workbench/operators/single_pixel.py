@@ -11,6 +11,7 @@ from workbench._rng import Rng
 from workbench.operators._linear import Linear, ridge
 from workbench.operators._operator import checked
 from workbench.operators._rows import distinct_places, random_rows, scatter
+from workbench.operators._sizes import integer, sizes
 from workbench.operators.hadamard import Hadamard
 
 
@@ -59,7 +60,8 @@ class SinglePixel(Linear):
 
     @classmethod
     def example(cls, rng, dtype=torch.float64):
-        return cls.draw(6, (4, 4), rng.seed, dtype)
+        shape = tuple(2**k for k in sizes(rng, 2, 0, 3))
+        return cls.draw(integer(rng, 1, prod(shape)), shape, rng.seed, dtype)
 
     @property
     def _hadamard(self):

@@ -8,6 +8,7 @@ from torch import Tensor
 from workbench._errors import BadInput
 from workbench._rng import Rng
 from workbench.operators._orthogonal import OrthogonalRows
+from workbench.operators._sizes import integer, signal_shape
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +41,7 @@ class CACTI(OrthogonalRows):
 
     @classmethod
     def example(cls, rng, dtype=torch.float64):
-        return cls(rng.normal(torch.empty(3, 4, 5, dtype=dtype)))
+        return cls(rng.normal(torch.empty(integer(rng, 1, 4), *signal_shape(rng, 20), dtype=dtype)))
 
     @property
     def row_power(self):
@@ -93,7 +94,8 @@ class CASSI(OrthogonalRows):
 
     @classmethod
     def example(cls, rng, dtype=torch.float64):
-        return cls(rng.normal(torch.empty(1, 3, 5, dtype=dtype))[0], bands=4, step=2)
+        mask = rng.normal(torch.empty(1, *signal_shape(rng, 16), dtype=dtype))[0]
+        return cls(mask, bands=integer(rng, 1, 4), step=integer(rng, 0, 3))
 
     @property
     def row_power(self):

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from workbench.operators._kspace import check_maps, check_mask
+from workbench.operators._sizes import pick, signal_shape, sizes, some_places
 from workbench.operators.cartesian_mri import CartesianMRI, _Cartesian
 
 
@@ -38,8 +39,9 @@ class SoftSENSE(_Cartesian):
 
     @classmethod
     def example(cls, rng, dtype=torch.complex128):
-        maps = rng.normal(torch.empty(2, 3, 6, 5, dtype=dtype.to_complex()))
-        return cls(maps, torch.tensor([True, False, True, True, False]))
+        (sets, coils), shape = sizes(rng, 2, 1, 3), signal_shape(rng, 16)
+        maps = rng.normal(torch.empty(sets, coils, *shape, dtype=dtype.to_complex()))
+        return cls(maps, some_places(rng, pick(rng, shape, shape[-1:])))
 
     def gram_spectrum(self, axes, probes=64):
         """Exact over all axes of space: that of each set alone. Else from probes."""

@@ -10,6 +10,7 @@ from torch.fft import fftn, ifftn, irfftn, rfftn
 from workbench._errors import BadInput
 from workbench.operators._linear import Linear
 from workbench.operators._once import once
+from workbench.operators._sizes import integer, signal_shape
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,8 +40,8 @@ class SpaceVaryingBlur(Linear):
 
     @classmethod
     def example(cls, rng, dtype=torch.float64):
-        kernels = rng.normal(torch.empty(3, 5, 6, dtype=dtype))
-        return cls(kernels, rng.normal(torch.empty(3, 5, 6, dtype=dtype)))
+        like = torch.empty(integer(rng, 1, 4), *signal_shape(rng), dtype=dtype)
+        return cls(rng.normal(like), rng.normal(like))
 
     @cached_property
     def _axes(self):

@@ -6,6 +6,7 @@ import torch
 
 from workbench._errors import BadInput
 from workbench.operators._linear import Linear
+from workbench.operators._sizes import pick, some_places
 from workbench.operators.mask import Mask
 
 
@@ -34,7 +35,9 @@ class Stack(Linear):
 
     @classmethod
     def example(cls, rng, dtype=torch.float64):
-        return cls(Mask.example(rng, dtype), 2.0 * Mask.example(rng, dtype))
+        A = Mask.example(rng, dtype)
+        B = Mask(some_places(rng, A.in_shape), dtype)
+        return cls(*pick(rng, (A,), (A, 2.0 * B), (B, A, -1.0 * B)))
 
     in_shape = property(lambda self: self.operators[0].in_shape)
     in_dtype = property(lambda self: self.operators[0].in_dtype)

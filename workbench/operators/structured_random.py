@@ -12,6 +12,7 @@ from workbench.operators._checks import check_precision
 from workbench.operators._linear import Linear
 from workbench.operators._orthogonal import OrthogonalRows
 from workbench.operators._rows import distinct_places, random_rows, scatter
+from workbench.operators._sizes import integer, pick, signal_shape, sizes
 from workbench.operators.dct import DCT
 from workbench.operators.hadamard import Hadamard
 
@@ -48,7 +49,10 @@ class StructuredRandom(OrthogonalRows):
 
     @classmethod
     def example(cls, rng, dtype=torch.float64):
-        return subsampled_hadamard(5, (4, 4), rng.seed, dtype)
+        ndim = integer(rng, 1, 3)
+        shape = tuple(2**k for k in sizes(rng, ndim, 0, 6 // ndim))
+        draw, shape = pick(rng, (subsampled_hadamard, shape), (subsampled_dct, signal_shape(rng)))
+        return draw(integer(rng, 1, prod(shape)), shape, rng.seed, dtype)
 
     @property
     def row_power(self):

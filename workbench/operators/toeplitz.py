@@ -10,6 +10,7 @@ from workbench._errors import BadInput
 from workbench.operators._batches import by_rows
 from workbench.operators._linear import Linear, signature
 from workbench.operators._operator import Alike
+from workbench.operators._sizes import signal_shape
 
 CHUNK = 2**20  # numbers of the doubled grid per pass on the CPU
 
@@ -59,7 +60,9 @@ class Toeplitz(Linear):
 
     @classmethod
     def example(cls, rng, dtype=torch.complex128):
-        return cls(rng.normal(torch.empty(1, 6, 10, dtype=dtype.to_real()))[0])
+        return cls(
+            rng.normal(torch.empty(1, *(2 * n for n in signal_shape(rng, 40)), dtype=dtype.to_real()))[0]
+        )
 
     def forward(self, x):
         return by_rows(self._filter, x, self.spectrum.ndim, CHUNK // self.spectrum.numel())

@@ -12,6 +12,7 @@ from workbench.operators._checks import check_shape, transformed_axes
 from workbench.operators._fold import fold
 from workbench.operators._linear import Linear, ridge
 from workbench.operators._operator import checked
+from workbench.operators._sizes import integer, pick, signal_shape, some_axes
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +50,9 @@ class Wavelet(Linear):
 
     @classmethod
     def example(cls, rng, dtype=torch.float64):
-        return cls((6, 7), "bior2.2", 2, None, dtype)
+        shape = signal_shape(rng)
+        name = pick(rng, "haar", "db2", "db4", "sym5", "coif1", "bior2.2", "bior3.1", "bior4.4")
+        return cls(shape, name, integer(rng, 1, 3), some_axes(rng, len(shape)), dtype)
 
     @cached_property
     def _bank(self):
