@@ -21,7 +21,8 @@ def reach(start, slope, first, last, wide):
     if slope == 0.0:
         return (first, last) if -1 < start < wide else (first, first)
     a, b = (-1 - start) / slope, (wide - start) / slope
-    low, high = max(first, min(last, min(a, b))), max(first, min(last, max(a, b) + 1))  # as floats: they may be huge
+    a, b = min(a, b), max(a, b) + 1
+    low, high = max(first, min(last, a)), max(first, min(last, b))  # as floats: they may be huge
     return int(low), int(high)
 
 
