@@ -101,6 +101,18 @@ def test_wavelet_of_a_complex_signal():
     assert close(A(x), torch.complex(real(x.real), real(x.imag))) and close(A.H(A(x)), x)
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_the_digits_of_a_wavelet_decide_whether_it_is_orthonormal(dtype):
+    for name in pywt.wavelist(kind="discrete"):  # "dmey" is orthonormal to 2e-3, "sym20" to 1e-11
+        A = Wavelet((16,), name, 2, None, dtype)
+        x = signals(A, 2)
+        assert close(A.normal(x), A.H(A(x)), 1000), name
+        assert A.isometry is False or pywt.Wavelet(name).orthogonal, name
+    assert (
+        Wavelet((16,), "db4", 2, None, dtype).isometry and not Wavelet((16,), "dmey", 2, None, dtype).isometry
+    )
+
+
 @pytest.mark.parametrize(
     "wavelet, shape, isometry", [("db4", (16, 8), True), ("db4", (12, 8), False), ("bior4.4", (16, 8), False)]
 )
