@@ -69,14 +69,22 @@ class Planar(Linear):
     def adjoint(self, y):
         return on_parts(y, self._back)
 
+    # The projector is looked up within the pair, where a transform of torch.func does not reach what it is made of.
+
+    def _through(self, x):
+        return self.projector.project(x)
+
+    def _against(self, y):
+        return self.projector.back(y)
+
     def _project(self, x):
         rows = x.reshape(prod(x.shape[:-2]), *self.in_shape)
-        y = apply_pair(rows, self.projector.project, self.projector.back)
+        y = apply_pair(rows, self._through, self._against)
         return y.reshape(*x.shape[:-2], *self.out_shape)
 
     def _back(self, y):
         rows = y.reshape(prod(y.shape[:-2]), prod(self.out_shape))
-        x = apply_pair(rows, self.projector.back, self.projector.project)
+        x = apply_pair(rows, self._against, self._through)
         return x.reshape(*y.shape[:-2], *self.in_shape)
 
     def to(self, device=None, dtype=None):

@@ -24,6 +24,13 @@ class Diagonal(Linear):
     weights: Tensor
     dtype: torch.dtype | None = None
 
+    def __post_init__(self):
+        if torch.promote_types(self.weights.dtype, self.in_dtype) != self.in_dtype:
+            raise BadInput(
+                f"Diagonal: weights are {self.weights.dtype}, which takes a signal of dtype = {self.dtype} out of its kind; "
+                f"use weights.to(...), or AsComplex before it"
+            )
+
     in_shape = out_shape = property(lambda self: tuple(self.weights.shape))
     in_dtype = out_dtype = property(lambda self: self.dtype or self.weights.dtype)
 

@@ -26,11 +26,8 @@ class NonlinearStack(Operator):
 
     operators: tuple
 
-    def __init__(self, *operators):
-        if len(operators) == 1 and isinstance(
-            operators[0], tuple
-        ):  # dataclasses.replace gives the field itself
-            operators = operators[0]
+    def __init__(self, *parts, operators=()):
+        operators = tuple(operators) or parts  # the keyword is for dataclasses.replace
         object.__setattr__(self, "operators", operators)
         kinds = {(tuple(A.in_shape), A.in_dtype, A.out_dtype.to_real()) for A in operators}
         if len(kinds) != 1:
