@@ -20,7 +20,7 @@ import workbench as wb
 from theory import distributions
 from workbench.cli import main
 from workbench.priors._prior import Prior
-from workbench.samplers._resample import Systematic
+from workbench.samplers.resampling import Systematic
 
 S = wb.samplers
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")

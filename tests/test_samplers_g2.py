@@ -5,79 +5,32 @@ et al. 2022 from sigma 20 to 0.01. Rows of one call are independent, so a call o
 """
 
 from dataclasses import dataclass, replace
-from math import acos, log, pi
+from math import log, pi
 
 import pytest
 import torch
+from truth import G2, N, T, X, agrees, at_one_point, g2_grid, g2_run, gap, tensor
 
-import problems
 import workbench as wb
-from theory.diagnostics.transport import sliced_wasserstein
 from workbench.diffusion.cosine import Cosine
-from workbench.diffusion.grids import karras
 from workbench.priors._prior import Prior
-from workbench.samplers.tds import twist
+from workbench.samplers.twists import Matched
 
-GROUPS, N = 8, 4000
+GROUPS = 8
 TRACE, RESIDUAL = 1.374, 0.404  # of the exact posterior
-P = problems.load("toy/g2")
-
-
-def tensor(rows):
-    return torch.tensor(rows, dtype=torch.float64)
-
-
-def grid(steps):
-    return karras(P.prior.process, 0.01, 20.0, steps)
-
-
-def gap(x, seed, repeats=2):
-    """The sliced W2 between x and as many exact draws."""
-    return sliced_wasserstein(x, P.exact.sample(N, 1000 + seed), law=P.exact, repeats=repeats, seed=seed)
-
-
-@dataclass
-class Means:
-    """Over groups: sliced W2 to exact draws, trace of the covariance, rms of y - A x."""
-
-    sw2: float
-    trace: float
-    residual: float
-
-
-def means(sampler, steps, groups=GROUPS):
-    post = wb.sample(P, sampler, n=groups * N, grid=grid(steps), seed=0, progress=False)
-    rows = [
-        (gap(x, i).value, x.mT.cov().trace().item(), (P.A(x) - P.y).square().mean().sqrt().item())
-        for i, x in enumerate(post.samples.split(N))
-    ]
-    return Means(*tensor(rows).mean(0).tolist())
 
 
 @pytest.fixture(scope="module")
 def floor95():
     """What 95 % of the distances between two sets of 4000 exact draws stay below."""
-    return gap(P.exact.sample(N, 0), 0, repeats=60).floor95
+    return gap(G2.exact.sample(N, 0), 0, repeats=60).floor95
 
 
 # --- one step, against numbers worked out by hand ---------------------------------------------------------------------
 
-X, T = tensor([[0.5, -0.3]]), 2 / pi * acos(0.8)  # alpha = 0.8, sigma = 0.6
-
-
-def at_one_point():
-    """The problem under the cosine process."""
-    prior = P.prior
-    prior = type(prior)(prior.weights, prior.means, prior.covariances, process=Cosine())
-    return replace(P, prior=prior)
-
-
-def agrees(got, wanted, digits=6):
-    return (got - tensor(wanted)).abs().max() < 0.6 * 10**-digits
-
 
 def test_exact_posterior():
-    q = P.exact
+    q = G2.exact
     assert agrees(tensor(q.log_evidence), -4.068028587, 9) and agrees(
         q.weights, [0.134885, 0.655265, 0.209851]
     )
@@ -104,7 +57,7 @@ def test_guided_denoisers():
 
 
 def test_twist():
-    x0, guided, psi = twist(at_one_point(), X, T)
+    x0, guided, psi = Matched()(at_one_point(), X, T)
     variance = 0.3**2 + 0.941031 + 0.5 * (0.334157 + 0.334157) + 0.25 * 0.998171
     residual = 0.8 - (0.608210 - 0.5 * 0.434300)
     assert agrees(x0, [[0.608210, -0.434300]]) and agrees(guided, [[0.888845, -0.223277]])
@@ -150,7 +103,7 @@ ROWS = {
 @pytest.mark.parametrize("row", ROWS)
 def test_reference_row(row):
     guidance, steps, sw2, trace, residual = ROWS[row]
-    got = means(wb.samplers.DDPM(guidance=guidance), steps)
+    got = g2_run(wb.samplers.DDPM(guidance=guidance), steps, GROUPS)
     assert (
         abs(got.sw2 - sw2) < 0.012 and abs(got.trace - trace) < 0.05 and abs(got.residual - residual) < 0.015
     )
@@ -158,7 +111,7 @@ def test_reference_row(row):
 
 @pytest.mark.parametrize("zeta, sw2, trace, residual", [(0.05, 0.155, 1.35, 0.04), (0.2, 0.386, 1.84, 0.15)])
 def test_dps_reference_row(zeta, sw2, trace, residual):
-    got = means(wb.samplers.DPS(zeta=zeta), 1000, groups=1)
+    got = g2_run(wb.samplers.DPS(zeta=zeta), 1000)
     tolerance = 0.03 if sw2 < 0.3 else 0.05
     assert (
         abs(got.sw2 - sw2) < tolerance
@@ -169,11 +122,13 @@ def test_dps_reference_row(zeta, sw2, trace, residual):
 
 def twisted(steps):
     """TDS in eight ensembles: the mean of their sliced W2, of log Z_hat - log Z, and the pooled posterior."""
-    post = wb.sample(P, wb.samplers.TDS(), n=N, ensembles=GROUPS, grid=grid(steps), seed=0, progress=False)
+    post = wb.sample(
+        G2, wb.samplers.TDS(), n=N, ensembles=GROUPS, grid=g2_grid(steps), seed=0, progress=False
+    )
     parts = zip(post.samples.split(N), post.log_weights.split(N), strict=True)
     sw2 = [gap(wb.Posterior(*part).resampled(N, i).samples, i).value for i, part in enumerate(parts)]
     assert post.samples.shape == (GROUPS * N, 2)
-    evidence = tensor(post.provenance["evidences"]) - P.exact.log_evidence
+    evidence = tensor(post.provenance["evidences"]) - G2.exact.log_evidence
     return tensor(sw2).mean().item(), evidence.mean().item(), post
 
 
@@ -190,7 +145,7 @@ def coarse():
 def test_tds_reaches_the_floor(fine, floor95):
     sw2, evidence, post = fine
     assert sw2 < floor95 < 0.05 and abs(evidence) < 0.01
-    assert abs(post.log_evidence - P.exact.log_evidence) < 0.01
+    assert abs(post.log_evidence - G2.exact.log_evidence) < 0.01
 
 
 def test_control_of_tds(coarse, floor95):
@@ -202,10 +157,10 @@ def test_control_of_tds(coarse, floor95):
 def test_tds_pooled_moments(fine):
     """32000 weighted particles: mean and covariance to their Monte Carlo error."""
     _, _, post = fine
-    q, w = P.exact, post.weights[:, None]
+    q, w = G2.exact, post.weights[:, None]
     mean = post.mean()
     cov = (w * (post.samples - mean)).mT @ (post.samples - mean)
     assert (mean - q.mean()).abs().max() < 0.03 and (cov - q.cov()).abs().max() < 0.04
     assert abs(cov.trace().item() - TRACE) < 0.04
-    misfit = (post.weights * (P.A(post.samples) - P.y)[:, 0].square()).sum().sqrt().item()
+    misfit = (post.weights * (G2.A(post.samples) - G2.y)[:, 0].square()).sum().sqrt().item()
     assert abs(misfit - RESIDUAL) < 0.01

@@ -5,10 +5,10 @@ from math import log2, sqrt
 
 import pytest
 import torch
+from truth import DOUBLE, blind, gaussian_problem, line_problem, normal, tensor
 
 import problems
 import workbench as wb
-from theory import distributions
 from theory.distributions.gaussian_field import GaussianField, power_law
 from workbench import catalogue
 from workbench.diffusion import VariancePreserving
@@ -18,18 +18,12 @@ from workbench.diffusion.grids import karras, log_snr
 from workbench.diffusion.variance_exploding import EDM, VarianceExploding
 from workbench.operators.cartesian_mri import CartesianMRI
 from workbench.operators.coils import simulate_coils
-from workbench.operators.dense import Dense
 from workbench.operators.sampling import cartesian_mask
 from workbench.priors._prior import Prior
-from workbench.samplers._resample import Systematic
 from workbench.samplers._sampler import Sampler
+from workbench.samplers.resampling import Systematic
 
-DOUBLE = torch.float64
 S = wb.samplers
-
-
-def tensor(rows):
-    return torch.tensor(rows, dtype=DOUBLE)
 
 
 def of_kind(*kinds):
@@ -39,23 +33,6 @@ def of_kind(*kinds):
 
 def load(name, **values):
     return catalogue.load("samplers", name)(**values)
-
-
-def normal(*shape, seed=0, dtype=DOUBLE):
-    return wb.Rng(seed, "tests").normal(torch.empty(*shape, dtype=dtype))
-
-
-def gaussian_problem(dtype=DOUBLE, sigma=0.4, process=None):
-    """Four entries (2, 2) with a full covariance, three noisy numbers."""
-    root = normal(4, 4, seed=1, dtype=dtype)
-    real_eye = torch.eye(4, dtype=dtype)
-    prior = distributions.Gaussian(
-        normal(1, 2, 2, seed=2, dtype=dtype)[0], root @ root.mH / 4 + 0.2 * real_eye, process
-    )
-    A = Dense(normal(3, 4, seed=3, dtype=dtype), shape=(2, 2))
-    return wb.Problem(
-        prior, A, wb.noise.Gaussian(sigma), y=normal(1, 3, seed=4, dtype=dtype)[0], name="gaussian"
-    )
 
 
 # --- the furniture --------------------------------------------------------------------------------------------------
@@ -117,6 +94,9 @@ class Impulses:
         z[first : first + self.d] = torch.eye(self.d, dtype=like.dtype)
         self.k += 1
         return z.reshape(like.shape)
+
+    def fork(self, stream):
+        return self
 
 
 def law(problem, sampler, times):
@@ -226,13 +206,6 @@ def test_exact_draws_are_the_posterior():
 
 
 # --- without data ---------------------------------------------------------------------------------------------------
-
-
-def blind(problem):
-    """The same problem, whose operator sees nothing."""
-    return replace(
-        problem, A=Dense(torch.zeros(problem.A.out_shape[0], 4, dtype=problem.A.in_dtype), shape=(2, 2))
-    )
 
 
 @pytest.mark.parametrize("guidance", of_kind("guidance"))
@@ -423,12 +396,6 @@ def test_operator_calls_are_counted():
 
 
 # --- weights and evidence -------------------------------------------------------------------------------------------
-
-
-def line_problem():
-    """One number, two modes, seen with noise."""
-    prior = distributions.GaussianMixture([0.6, 0.4], tensor([[-1.5], [1.0]]), tensor([0.2, 0.5]))
-    return wb.Problem(prior, Dense(tensor([[0.8]])), wb.noise.Gaussian(0.5), y=tensor([0.9]))
 
 
 def evidence_of_the_path(problem, times, width=30.0, points=1201):

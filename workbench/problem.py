@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from workbench._errors import BadInput
+from workbench.operators._linear import Linear
 from workbench.operators._operator import Operator
 
 
@@ -60,6 +61,28 @@ class Problem:
             return self.prior.condition(self.A, self.y, self.noise)
         except BadInput:  # not linear, not Gaussian, or too large
             return None
+
+    @cached_property
+    def gaussian(self):
+        """The same problem with Gaussian noise: itself, or the plug-in of its noise (Poisson: variance from the counts).
+        Raises BadInput where the noise has none."""
+        y, noise = self.noise.plug_in(self.y)
+        return self if noise is self.noise else replace(self, y=y, noise=noise)
+
+    @cached_property
+    def white(self):
+        """A' and y' with standard normal noise, of a linear operator. Raises BadInput for others."""
+        if not isinstance(self.A, Linear):
+            raise BadInput(
+                f"A = {type(self.A).__name__} is not linear, which this sampler needs; `workbench list samplers --json` "
+                f"says which take a nonlinear operator"
+            )
+        return self.gaussian.noise.whiten(self.A, self.gaussian.y)
+
+    @cached_property
+    def steepness(self):
+        """||A'||^2, the largest curvature of -log p(y | x) for a linear operator: 1 / length^2 of what y resolves."""
+        return self.white[0].norm() ** 2
 
     def show(self, x):
         """`x` as it is compared and shown."""

@@ -31,6 +31,18 @@ class Noise:
         """log p(y | clean), normalised: float64 (*batch,) for y: (*m) and clean: (*batch, *m)."""
         raise NotImplementedError(f"{type(self).__name__} should define log_likelihood(y, clean)")
 
+    def plug_in(self, y):
+        """y' and a Gaussian noise for which y' = A(x) + noise stands for this law: itself where it is Gaussian.
+
+        For methods that know no other noise. BadInput where there is no such stand-in.
+        """
+        if hasattr(self, "cov"):
+            return y, self
+        raise BadInput(
+            f"noise.{type(self).__name__} has no Gaussian stand-in; use a sampler that takes any likelihood, such as "
+            f"FKSteering, ULA or AFDPSODE"
+        )
+
     def gradient(self, y, clean):
         """The gradient of log p(y | clean) in clean, of its shape and dtype; d log p = Re<gradient, d clean>."""
         with torch.enable_grad():

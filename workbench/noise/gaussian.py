@@ -67,6 +67,10 @@ class Gaussian(Noise):
             (y - clean) / self._as(y), y.ndim
         )
 
+    def gradient(self, y, clean):
+        """(y - clean) / sigma^2."""
+        return (y - clean) / self._as(y) ** 2
+
     def cov(self, v):
         """Cov[y | clean] v = sigma^2 v."""
         return self._as(v) ** 2 * v

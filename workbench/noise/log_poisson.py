@@ -75,6 +75,10 @@ class LogPoisson(Noise):
             (self.log_rate(y).exp().clamp_min(max(self.floor, 1.0)).rsqrt() / self.scale).to(y.dtype)
         )
 
+    def plug_in(self, y):
+        """y, and its plug-in Gaussian noise."""
+        return y, self.gaussian(y)
+
     def whiten(self, A, y):
         raise BadInput(
             "noise.LogPoisson cannot be whitened exactly; use noise.gaussian(y), its plug-in Gaussian"

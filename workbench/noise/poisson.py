@@ -61,6 +61,10 @@ class Poisson(Noise):
         """The plug-in Gaussian noise of (y - background) / gain, whose variance is max(y, 1) / gain^2."""
         return Gaussian(y.clamp_min(1).sqrt() / _beside(y, self.gain))
 
+    def plug_in(self, y):
+        """(y - background) / gain, and its plug-in Gaussian noise."""
+        return (y - _beside(y, self.background)) / _beside(y, self.gain), self.gaussian(y)
+
     def whiten(self, A, y):
         raise BadInput(
             "noise.Poisson cannot be whitened exactly; use noise.gaussian(y) with (y - background) / gain"

@@ -70,6 +70,10 @@ class PoissonGaussian(Noise):
         sigma = (y.double().clamp_min(1) + beside(y, self.sigma) ** 2).sqrt() / beside(y, self.gain)
         return Gaussian(sigma.to(y.dtype))
 
+    def plug_in(self, y):
+        """(y - background) / gain, and its plug-in Gaussian noise."""
+        return ((y - beside(y, self.background)) / beside(y, self.gain)).to(y.dtype), self.gaussian(y)
+
     def whiten(self, A, y):
         raise BadInput(
             "noise.PoissonGaussian cannot be whitened exactly; use noise.gaussian(y) with (y - background) / gain"

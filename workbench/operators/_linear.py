@@ -231,6 +231,19 @@ class Scaled(Alike, Linear):
     def norm(self):
         return float(abs(self.scale)) * self.A.norm()
 
+    def solve(self, b, rho, x0=None, tol=None):
+        """(|c|^2 A^H A + rho I)^{-1} b, by the solve of A."""
+        power = abs(self.scale) ** 2
+        if not power > 0:
+            return super().solve(b, rho, x0, tol)
+        return self.A.solve(b, rho / power, None if x0 is None else power * x0, tol) / power
+
+    def svd(self):
+        """That of A, with |c| s and the phase of c in U."""
+        U, s, V = self.A.svd()
+        size = abs(self.scale)
+        return (self.scale / size if size > 0 else 1.0) * U, size * s, V
+
     def gram_spectrum(self, axes, probes=64):
         return abs(self.scale) ** 2 * self.A.gram_spectrum(axes, probes)
 

@@ -5,6 +5,8 @@ from typing import Any
 
 from torch import Tensor
 
+from workbench.samplers._published import Published
+
 
 @dataclass
 class State:
@@ -20,7 +22,7 @@ class State:
 
 
 @dataclass(frozen=True)
-class Sampler:
+class Sampler(Published):
     """An algorithm box. A kind of sampler has `step(problem, state, t, s, rng)`: x at time t -> x at s < t.
 
     `run` owns the loop, the seeds, the batches, resampling, progress and files. `State` is the class of the state;
@@ -53,6 +55,6 @@ class Stepper(Sampler):
 
     guidance: Any = None
 
-    def prior(self, problem):
-        """The problem's prior, or the prior that guidance makes of it."""
-        return problem.prior if self.guidance is None else self.guidance.bind(problem)
+    def prior(self, problem, rng=None):
+        """The problem's prior, or the prior that guidance makes of it with the draws of rng."""
+        return problem.prior if self.guidance is None else self.guidance.bind(problem, rng)

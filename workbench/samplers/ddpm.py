@@ -14,7 +14,7 @@ class DDPM(Stepper):
                 cost="1 NFE", source="Ho et al. 2020")  # fmt: skip
 
     def step(self, problem, state, t, s, rng):
-        prior = self.prior(problem)
+        prior = self.prior(problem, rng)
         return State(ancestral(prior.process, state.x, prior.denoise(state.x, t), t, s, rng))
 
 
@@ -31,5 +31,5 @@ class DDIM(Stepper):
     eta: float = 0.0
 
     def step(self, problem, state, t, s, rng):
-        prior = self.prior(problem)
+        prior = self.prior(problem, rng)
         return State(ancestral(prior.process, state.x, prior.denoise(state.x, t), t, s, rng, self.eta))

@@ -28,7 +28,7 @@ class DPMSolver2M(Stepper):
         h: Tensor | None = None
 
     def step(self, problem, state, t, s, rng):
-        prior, x = self.prior(problem), state.x
+        prior, x = self.prior(problem, rng), state.x
         process = prior.process
         x0 = prior.denoise(x, t)
         if s == 0:

@@ -21,7 +21,7 @@ class Euler(Stepper):
     eta: float = 0.0
 
     def step(self, problem, state, t, s, rng):
-        prior, x = self.prior(problem), state.x
+        prior, x = self.prior(problem, rng), state.x
         process = prior.process
         x0 = prior.denoise(x, t)
         if s == 0:

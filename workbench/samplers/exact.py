@@ -24,7 +24,7 @@ class Exact:
     card = dict(kind="guidance", exactness="E0", needs="exact posterior", complex=True, nonlinear=False, poisson=False,
                 cost="1 NFE", source="")  # fmt: skip
 
-    def bind(self, problem):
+    def bind(self, problem, rng=None):
         """The conditional prior."""
         return exact_law(problem)
 

@@ -25,7 +25,7 @@ class Heun(Stepper):
     churn_noise: float = 1.0
 
     def step(self, problem, state, t, s, rng):
-        prior = self.prior(problem)
+        prior = self.prior(problem, rng)
         process = prior.process
         kappa, low = process.kappa(t), process.kappa(s)
         x = state.x / process.alpha(t)
