@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from workbench._errors import BadInput
+from workbench.samplers._guidance import Guidance
 from workbench.samplers._sampler import Sampler, State
 
 
@@ -18,7 +19,7 @@ def exact_law(problem):
 
 
 @dataclass(frozen=True)
-class Exact:
+class Exact(Guidance):
     """E[x0 | x_t, y] itself, where the prior and the operator give it: leaves only discretisation error."""
 
     card = dict(kind="guidance", exactness="E0", needs="exact posterior", complex=True, nonlinear=False, poisson=False,
