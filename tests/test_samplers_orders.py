@@ -9,13 +9,14 @@ from math import log2
 
 import pytest
 import torch
-from truth import normal
+from truth import DOUBLE, gaussian_problem, normal, tensor
 
 import problems
 import workbench as wb
 from workbench import catalogue
 from workbench.diffusion import VariancePreserving
 from workbench.diffusion.flow import Flow
+from workbench.diffusion.grids import karras, log_snr
 from workbench.diffusion.variance_exploding import EDM
 
 S = wb.samplers
@@ -39,7 +40,7 @@ STEPPERS = {
     "uni-pc-3": (S.UniPC(order=3), 4),
 }
 STOCHASTIC = {"ddpm", "dpm-solver-sde", "predictor-corrector"}
-HEURISTIC = {"evo-diff", "dc-solver"}  # no order of their own: see test_samplers_score_sde.py
+HEURISTIC = {"evo-diff", "dc-solver"}  # no order of their own: tested below
 
 START = 3.0 * normal(20, 2, seed=5)
 BEFORE = 3  # steps of memory
@@ -102,3 +103,107 @@ def test_order(name, process, reference):
 def test_every_deterministic_stepper_has_an_order():
     named = set(STEPPERS) | STOCHASTIC | HEURISTIC
     assert not set(of_kind("stepper")) - named, "state the order of the new stepper in STEPPERS"
+
+
+# --- steppers without an order of their own ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [DOUBLE, torch.complex128])
+def test_first_step_of_the_sde_solver_is_ddpm(dtype):
+    for process in (EDM(), VariancePreserving(), Flow()):
+        problem = gaussian_problem(dtype, process=process)
+        t, s = process.time(tensor([2.0, 0.7]))
+        x = normal(5, 2, 2, seed=6, dtype=dtype)
+        one, other = (
+            kind().step(problem, kind.State(x), t, s, wb.Rng(3)).x for kind in (S.DPMSolverSDE, S.DDPM)
+        )
+        assert (one - other).abs().max() < 1e-12
+
+
+def test_sde_solver_extrapolates_as_2m_does():
+    """The mean of a step with a memory: DDPM's, from D in the place of x0; D is what DPMSolver2M takes."""
+    problem = gaussian_problem()
+    x, t, s, h = normal(4, 2, 2, seed=6), tensor(1.5), tensor(0.8), torch.full((4,), 0.5, dtype=DOUBLE)
+    state = S.DPMSolver2M.State(x, x0=normal(4, 2, 2, seed=7), h=h)
+    two = S.DPMSolver2M().step(problem, state, t, s, None).x
+    ratio = s / t
+    D = (two - ratio * x) / (1 - ratio)  # EDM: alpha = 1
+    mean = ratio**2 * x + (1 - ratio**2) * D
+    got = S.DPMSolverSDE().step(problem, state, t, s, wb.Rng(3)).x
+    assert (got - mean - s * (1 - ratio**2).sqrt() * wb.Rng(3).normal(x)).abs().max() < 1e-12
+    assert (D - problem.prior.denoise(x, t)).abs().max() > 0.1
+
+
+def test_sde_solver_is_second_order_in_the_mean():
+    """On a Gaussian with the same noise, against DDPM: the memory lowers the error of the covariance."""
+    problem = gaussian_problem()
+    cov = problem.prior.cov()
+
+    def error(sampler):
+        x = wb.sample(problem, sampler, n=40_000, steps=25, progress=False).samples.flatten(1)
+        return (x.mT.cov() - cov).norm() / cov.norm()
+
+    assert error(S.DPMSolverSDE()) < 0.4 * error(S.DDPM())
+
+
+def test_dc_solver_of_ratio_one_is_uni_pc():
+    problem, times = problems.load("toy/g2"), problems.load("toy/g2").prior.grid(8)
+    runs = [
+        wb.sample(problem, sampler, n=5, grid=times, progress=False).samples
+        for sampler in (S.UniPC(), S.DCSolver(), S.DCSolver(ratios=(1.0,) * 8), S.DCSolver(ratios=(0.7,) * 8))
+    ]
+    assert torch.equal(runs[0], runs[1]) and torch.equal(runs[0], runs[2])
+    assert (runs[3] - runs[0]).abs().max() > 1e-3
+
+
+def test_dc_solver_interpolates_the_newest_output():
+    """By Lagrange: exact for parabolas in lambda, and a line where there are two outputs."""
+    lam, ratio = tensor([1.0, 0.4, -0.3]), 0.6
+    parabola = lambda v: 2 - v + 3 * v**2
+    at = ratio * lam[0] + (1 - ratio) * lam[1]
+    solver = S.DCSolver(ratios=(0.0, ratio, ratio))
+    moved = solver.stored(parabola(lam)[None, :, None], lam, 2)
+    assert abs(moved[0, 0, 0] - parabola(at)) < 1e-12 and torch.equal(moved[0, 1:, 0], parabola(lam)[1:])
+    line = solver.stored(parabola(lam)[None, :2, None], lam[:2], 1)
+    assert abs(line[0, 0, 0] - (0.6 * parabola(lam[0]) + 0.4 * parabola(lam[1]))) < 1e-12
+
+
+@pytest.mark.parametrize("order", [2, 3])
+def test_compensation_lowers_the_error_of_five_steps(order):
+    """Ratios fitted on 10 samples serve 500 others: the distance from the exact flow, at 5 denoiser calls."""
+    problem = problems.load("toy/g2")
+    times, fine = karras(EDM(), 0.02, 10.0, 5), log_snr(EDM(), 0.01, 10.0, 200)
+    true = wb.sample(problem, S.UniPC(order=3), n=500, grid=fine, seed=9, progress=False).samples
+    fitted = S.compensated(S.DCSolver(order=order), problem, times)
+
+    def error(sampler):
+        post = wb.sample(problem, sampler, n=500, grid=times, seed=9, progress=False)
+        assert post.cost.denoiser == 5 * 500
+        return (post.samples - true).square().sum(1).mean().sqrt().item()
+
+    assert len(fitted.ratios) == 5 and fitted.ratios[0] == 1.0
+    assert error(fitted) < 0.7 * error(S.UniPC(order=order))
+
+
+EVO = {  # steps -> the error of the transcription in the specification, with the published last step and without
+    10: (0.088, 0.051),
+    20: (0.039, 0.042),
+    40: (0.015, 0.025),
+    80: (0.015, 0.014),
+    160: (0.021, 0.007),
+}
+
+
+@pytest.mark.parametrize("steps", EVO)
+def test_evo_diff_against_the_exact_flow(steps):
+    """sigma from 10 to 0.02 (Karras), starts 10 z, rms over the entries: the setting of the numbers, found by their fit."""
+    problem, x = problems.load("toy/g2"), 10 * normal(400, 2, seed=5)
+    times = karras(EDM(), 0.02, 10.0, steps)[:-1]
+    true = exact_flow(x, 10.0, 0.02, 400)
+    zeta = S.Few() if steps <= 20 else S.Many()
+    for last, wanted in zip((0.021, 0.0), EVO[steps], strict=True):
+        sampler = S.EVODiff(zeta=zeta, last=last)
+        state = sampler.State(x)
+        for t, s in zip(times[:-1], times[1:], strict=True):
+            state = sampler.step(problem, state, t, s, None)
+        assert abs((state.x - true).square().mean().sqrt() / wanted - 1) < 0.2
