@@ -185,6 +185,51 @@ def test_compensation_lowers_the_error_of_five_steps(order):
     assert error(fitted) < 0.7 * error(S.UniPC(order=order))
 
 
+def test_the_reference_of_the_fit_is_the_flow():
+    from workbench.samplers.dc_solver import _finely
+
+    problem, start = problems.load("toy/g2"), S.DPMSolver2S.State(START)
+    x = _finely(S.DPMSolver2S(), problem, start, tensor(5.0), tensor(1.0), 40, None).x
+    assert (x - exact_flow(START, 5.0, 1.0, 200)).abs().max() < 2e-3
+    end = _finely(S.DPMSolver2S(), problem, start, tensor(5.0), tensor(0.0), 100, None).x
+    assert (end - exact_flow(START, 5.0, 1e-3, 400)).abs().max() < 0.02
+
+
+def evo_diff_step(prior, x, levels, m0, m1, first, many):
+    """Items 1 to 5 of the algorithm for one sample, in EDM's time; levels: sigma at t_1, t, s. Returns x_s and m."""
+    t1, t, s = levels
+    dot = lambda a, b: (a * b).sum()
+    proj = lambda a, b: (dot(a, b) / dot(b, b)).clamp(-2, 2)
+    end, h, R = prior.noise_range[0], 1 / s - 1 / t, (t1 / t).log() / (t / s).log()
+    euler = s / t * x + s * h * m0
+    w, b = 0.5 * (1 - ((s + end) / (first + end)) ** 2), (s / t / (t / t1)).sqrt()
+    rho1 = (1 - w) * b + w * proj(m0, m1)
+    D1 = m0 - rho1 * m1
+    r = max(R / 4, min(1.5 * R, torch.sigmoid(rho1.abs() / 4) * R))
+    probe = euler + 0.5 * s * h / r * D1
+    m = prior.denoise(probe[None], s)[0]
+    D2 = m - ((1 - w) * b + w * proj(m, m0)) * m0
+    B1, B2 = D1 / (R * h), R * D2 / h
+    eta = 0.5 * torch.sigmoid((0.5 * proj(B2 + B1, B2 - B1)).abs())
+    B = -eta / R * D1 + R * (1 - eta) * D2
+    zeta = proj(probe - euler - 0.5 * s * h / r * B, D1).div(h * s).abs() - 0.5
+    if many:
+        zeta = -zeta * torch.sigmoid(proj(m0, (m0 - m1) / h) * (2 - (s / t) ** 2))
+    return euler + 0.5 * s * h / torch.sigmoid(zeta) * B, m
+
+
+@pytest.mark.parametrize("zeta", [S.Few(), S.Many()], ids=repr)
+def test_evo_diff_is_its_algorithm(zeta):
+    prior, x = problems.load("toy/g2").prior, normal(6, 2, seed=1)
+    m0, m1, levels, first = normal(6, 2, seed=2), normal(6, 2, seed=3), tensor([1.4, 1.1, 0.7]), tensor(3.0)
+    state = S.EVODiff.State(x, m0=m0, m1=m1, first=first.expand(6), before=levels[0].expand(6))
+    got = S.EVODiff(zeta=zeta).step(problems.load("toy/g2"), state, levels[1], levels[2], None)
+    for i in range(6):
+        wanted, m = evo_diff_step(prior, x[i], levels, m0[i], m1[i], first, zeta == S.Many())
+        assert (got.x[i] - wanted).abs().max() < 1e-12 and (got.m0[i] - m).abs().max() < 1e-12
+    assert torch.equal(got.m1, m0) and (got.before == 1.1).all() and (got.first == 3.0).all()
+
+
 EVO = {  # steps -> the error of the transcription in the specification, with the published last step and without
     10: (0.088, 0.051),
     20: (0.039, 0.042),
