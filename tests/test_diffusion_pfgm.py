@@ -71,6 +71,9 @@ def test_draws_do_not_depend_on_the_batch():
     whole = process.draw(torch.empty(6, 2, dtype=DOUBLE), tensor(1.0), wb.Rng(0))
     part = process.draw(torch.empty(2, 2, dtype=DOUBLE), tensor(1.0), wb.Rng(0, first=3))
     assert torch.equal(whole[3:5], part) and len(whole.unique()) == 12
+    assert torch.equal(
+        HEAVY.initial(6, tensor(1.0), wb.Rng(0)), whole
+    )  # the start of a run has the tails too
 
 
 # --- the denoiser -----------------------------------------------------------------------------------------------------
