@@ -57,14 +57,25 @@ def test_any_likelihood_smoothed(kind, noise, y):
 
 
 def test_one_draw_follows_it():
-    """M = 1: the gradient of log p(y | x) at the one draw, whatever its likelihood."""
-    problem, rng = gaussian_problem(), wb.Rng(5)
+    """M = 1: the gradient of log p(y | x) at the one draw, whatever its likelihood, with much noise."""
+    problem, rng = gaussian_problem(sigma=4.0), wb.Rng(5)
     x0 = normal(3, 2, 2, seed=6)
     got = S.LGDMC(draws=1).pull(problem, None, x0, None, tensor(0.7), rng)
     r = (0.49 / 1.49) ** 0.5
     at = x0 + r * wb.Rng(5).normal(x0[:, None])[:, 0]
-    wanted = ((problem.y - problem.A(at)) / 0.16 @ problem.A.matrix).reshape(3, 2, 2)
+    wanted = ((problem.y - problem.A(at)) / 16 @ problem.A.matrix).reshape(3, 2, 2)
     assert (got - wanted).abs().max() < 1e-9
+
+
+def test_few_draws_are_stable():
+    """Sharp data: the pull of the best draw is 1 / sigma^2 steep, and is halved until it no longer makes the data unlikely."""
+    problem = gaussian_problem(sigma=0.02)
+    x = wb.sample(problem, S.LGDMC(), n=8, steps=30, progress=False).samples
+    assert x.abs().max() < 10
+    x0 = normal(3, 2, 2, seed=6)
+    pull = S.LGDMC().pull(problem, None, x0, None, tensor(0.7), wb.Rng(5))
+    steep = (problem.y - problem.A(x0)).abs().max() / 0.02**2
+    assert pull.abs().max() < 0.1 * steep and pull.abs().amin() > 0
 
 
 def test_draws_of_a_step_are_its_own():

@@ -53,19 +53,33 @@ def test_exact_where_the_covariance_is_diagonal(dtype):
         assert (denoised(S.TMPD(), problem, t) - exact).abs().max() < 1e-9
 
 
-def test_row_sums():
+@pytest.mark.parametrize("t", [0.1, 0.7])
+def test_row_sums(t):
     """Several measurements, against the formula with matrices: noise of one size, so whitening changes nothing."""
     problem = gaussian_problem()
-    x, t = normal(5, 2, 2, seed=6), tensor(0.7)
-    x0, _ = problem.prior.tweedie(x, t)
+    x = normal(5, 2, 2, seed=6)
+    x0, _ = problem.prior.tweedie(x, tensor(t))
     M, C = problem.A.matrix, problem.prior.cov()
-    Sigma = torch.linalg.inv(torch.linalg.inv(C) + torch.eye(4, dtype=DOUBLE) / 0.49)
+    Sigma = torch.linalg.inv(torch.linalg.inv(C) + torch.eye(4, dtype=DOUBLE) / t**2)
     D = 0.16 + (M @ Sigma @ M.mT).sum(1).abs()
-    wanted = x0.flatten(1) + ((problem.y - x0.flatten(1) @ M.mT) / D) @ M @ Sigma
-    assert (denoised(S.TMPD(), problem).flatten(1) - wanted).abs().max() < 1e-9
+    e = problem.y - x0.flatten(1) @ M.mT
+    shift = (e / D) @ M @ Sigma
+    c = ((e @ M * shift).sum(1) / (shift @ M.mT).square().sum(1)).clamp(0, 1)[:, None]  # does not overshoot
+    assert (c == 1).all() if t < 0.5 else ((c < 1).any() and (c > 0).all())
+    wanted = x0.flatten(1) + c * shift
+    assert (denoised(S.TMPD(), problem, t).flatten(1) - wanted).abs().max() < 1e-9
 
 
 def test_reference_row():
     """On G2, one number measured, it is moment matching: that row of the table."""
     got = g2_run(S.DDPM(guidance=S.TMPD()), 50, groups=2)
     assert abs(got.sw2 - 0.058) < 0.02 and abs(got.trace - 1.38) < 0.08 and abs(got.residual - 0.39) < 0.015
+
+
+def test_stable_on_many_measurements_that_say_the_same():
+    """Rows of opposite sign have row sums near zero: without the shorter step this diverges."""
+    base = gaussian_problem(sigma=0.02)
+    A = Dense(torch.cat([base.A.matrix, -base.A.matrix]), shape=(2, 2))
+    problem = replace(base, A=A, y=torch.cat([base.y, -base.y]))
+    x = wb.sample(problem, S.TMPD(), n=8, steps=30, progress=False).samples
+    assert x.abs().max() < 10

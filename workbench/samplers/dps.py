@@ -71,12 +71,15 @@ class LikelihoodDPS(Guidance):
         shift = covariance(g)
         if isinf(self.reach):
             return x0 + shift
-        W, _ = linearised(problem, x0)
-        slope = (
-            (torch.view_as_real(g.conj() * shift)[..., 0] if g.is_complex() else g * shift)
-            .flatten(1)
-            .double()
-        )
-        curvature = squares(W(shift)).clamp_min(torch.finfo(torch.float64).tiny)
-        c = (self.reach * slope.sum(1).clamp_min(0) / curvature).clamp_max(1)
-        return x0 + rows(c, x0) * shift
+        return x0 + step_length(problem, x0, g, shift, self.reach) * shift
+
+
+def step_length(problem, x0, g, shift, reach=1.0):
+    """c <= 1 of each row, (n, 1, ...): at most `reach` times the step along `shift` that lowers the linearised misfit
+    ||e - c W shift||^2 the most, c* = <g, shift> / ||W shift||^2 with g = grad log p(y | x0)."""
+    W, _ = linearised(problem, x0)
+    slope = (
+        (torch.view_as_real(g.conj() * shift)[..., 0] if g.is_complex() else g * shift).flatten(1).double()
+    )
+    curvature = squares(W(shift)).clamp_min(torch.finfo(torch.float64).tiny)
+    return rows((reach * slope.sum(1).clamp_min(0) / curvature).clamp_max(1), x0)

@@ -12,6 +12,8 @@ from workbench.samplers._reals import rows, squares
 from workbench.samplers._sampler import Sampler, State
 from workbench.samplers.pigdm import check_variance, isotropic
 
+HALVINGS = 60  # of a pull that makes the data less likely
+
 
 def spread(x0, r, draws, rng):
     """`draws` draws of N(xhat, r^2 I) a row: (n, draws, *shape)."""
@@ -31,7 +33,9 @@ class LGDMC(Guidance):
 
     r^2 = c kappa^2 / (c + kappa^2) for signals of variance c; one product with the denoiser's Jacobian for all draws.
     Any differentiable likelihood. For a linear A it tends to PiGDM as M grows; at few draws it follows the best of them
-    where r ||A|| is far above the noise, and M has to grow exponentially with the number of measurements.
+    where r ||A|| is far above the noise, and M has to grow exponentially with the number of measurements. There the pull
+    is as steep as the likelihood, so it is halved, sample by sample, until the shift r^2 pull no longer makes the data
+    less likely than a typical draw does; with many draws it never is.
     Song et al. 2023, Loss-Guided Diffusion, eq. 8.
     """
 
@@ -47,9 +51,21 @@ class LGDMC(Guidance):
     def pull(self, problem, x, x0, covariance, t, rng):
         r = isotropic(self.variance, problem.prior.process.kappa(t)).sqrt()
         drawn = spread(x0, r, self.draws, rng).flatten(0, 1)
-        weight = torch.softmax(log_likelihood(problem, drawn).reshape(len(x0), self.draws), 1)
-        pulls = rows(weight.flatten(), drawn) * gradient(problem, drawn)
-        return pulls.unflatten(0, (len(x0), self.draws)).sum(1)
+        log_p = log_likelihood(problem, drawn).reshape(len(x0), self.draws)
+        pulls = rows(torch.softmax(log_p, 1).flatten(), drawn) * gradient(problem, drawn)
+        pull = pulls.unflatten(0, (len(x0), self.draws)).sum(1)
+        return halved(problem, x0, r**2, pull, log_p.mean(1))
+
+
+def halved(problem, x0, r2, pull, typical):
+    """The pull of each row, halved until the data are as likely at xhat + r^2 pull as at xhat or as `typical`, (n,)."""
+    least = torch.minimum(log_likelihood(problem, x0), typical)
+    for _ in range(HALVINGS):
+        worse = ~(log_likelihood(problem, x0 + r2 * pull) >= least - 1e-6 * least.abs())
+        if not worse.any():
+            break
+        pull = torch.where(rows(worse, x0).bool(), pull / 2, pull)
+    return pull
 
 
 @dataclass(frozen=True)

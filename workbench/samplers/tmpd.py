@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 
 from workbench.samplers._guidance import Guidance
+from workbench.samplers.dps import step_length
 from workbench.samplers.pigdm import linearised
 
 
@@ -14,13 +15,19 @@ class TMPD(Guidance):
 
     The covariance of y given x_t is taken as diagonal, from its row sums: one product with the denoiser's Jacobian and
     no solve. Equal to MomentMatching for one measurement, and wherever A Sigma A^H is diagonal; elsewhere the row sums
-    stand for it (their size counts, where one is negative), which over-counts measurements that say the same. Complex
-    data are real data of twice the size. In units of the noise; a nonlinear A is linearised at xhat, Poisson noise is
+    stand for it (their size counts, where one is negative). Where they are too small the shift would overshoot the data
+    and diverge, so each sample's is shortened to what lowers its misfit the most (never so where D is exact). Complex data are real data of twice the size. In units of the noise; a nonlinear A is linearised at xhat, Poisson noise is
     its plug-in. Boys et al. 2023, eq. 9.
     """
 
     card = dict(kind="guidance", exactness="B", needs="gradient", complex=True, nonlinear=True, poisson=True,
                 cost="1 NFE + 2 VJP", source="Boys et al. 2023")  # fmt: skip
+
+    def denoise(self, problem, x, t, rng):
+        x0, covariance = problem.prior.tweedie(x, t)
+        W, e = linearised(problem, x0)
+        shift = covariance(self.pull(problem, x, x0, covariance, t, rng))
+        return x0 + step_length(problem, x0, W.H(e), shift) * shift
 
     def pull(self, problem, x, x0, covariance, t, rng):
         W, e = linearised(problem, x0)
