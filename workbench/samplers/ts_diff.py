@@ -1,0 +1,140 @@
+"""TSDiff: observation self-guidance of a series model, and refinement by the model as an energy."""
+
+from dataclasses import dataclass, field
+
+import torch
+
+from workbench.samplers._ancestral import moments
+from workbench.samplers._guidance import Guidance
+from workbench.samplers._likelihood import gradient, steepness
+from workbench.samplers._reals import as_reals, from_reals
+from workbench.samplers._sampler import Sampler, State
+from workbench.samplers.ula import positive, resolved_length
+
+
+@dataclass(frozen=True)
+class Mean:
+    """E = -log p(y | x0): ||y - A x0||^2 / 2 sigma_y^2 for Gaussian noise. Called, it gives -grad E at x0."""
+
+    def __call__(self, problem, x0, rng):
+        return gradient(problem, x0)
+
+
+@dataclass(frozen=True)
+class Quantile:
+    """E = sum_j max(q r_j, (q - 1) r_j), r = (y - A x0) / sigma_y: a sample at level q is drawn to the q-quantile.
+
+    The pinball loss, an asymmetric Laplace likelihood. The paper spreads the levels (i + 1) / (n + 1) over the batch;
+    here each sample draws its own, uniform and the same at every step, so that it does not depend on its batch.
+    level: one for all samples, None for that.  Linear A, Gaussian noise (or its plug-in).
+    """
+
+    level: float | None = None
+
+    def __call__(self, problem, x0, rng):
+        W, w = problem.white
+        r = as_reals(w - W(x0))
+        q = rng.at(0).fork("level").uniform(len(r), 1).to(r) if self.level is None else self.level
+        return W.H(from_reals(q - (r < 0).to(r), w)).to(x0.dtype)
+
+
+def calibrated(problem, x0, t):
+    """1 / (1 + ||A'||^2 v), v = kappa^2 / (1 + kappa^2): the data's variance grown by what x_t leaves open of a signal
+    of unit variance, so that the push never overshoots."""
+    kappa2 = problem.prior.process.kappa(t) ** 2
+    return 1 / (1 + steepness(problem, x0) * kappa2 / (1 + kappa2))
+
+
+@dataclass(frozen=True)
+class SelfGuidance(Guidance):
+    """xhat - w (sigma^2 / alpha) grad_{x_t} E(xhat): TSDiff's guidance in the noise, eps + w sigma grad E; any stepper.
+
+    energy: Mean() or Quantile().  weight: w, a temperature; None is the calibrated one, 1 / (1 + ||A'||^2 v) with
+    v = kappa^2 / (1 + kappa^2), for signals of about unit variance. Kollovieh et al. 2023, eq. 8, DDIM form.
+    """
+
+    card = dict(kind="guidance", exactness="B", needs="gradient", complex=True, nonlinear=True, poisson=True,
+                cost="1 NFE + 1 VJP", source="Kollovieh et al. 2023")  # fmt: skip
+
+    energy: Mean | Quantile = field(default_factory=Mean)
+    weight: float | None = None
+
+    def pull(self, problem, x, x0, covariance, t, rng):
+        w = calibrated(problem, x0, t) if self.weight is None else self.weight
+        return w * self.energy(problem, x0, rng)
+
+
+@dataclass(frozen=True)
+class TSDiff(Sampler):
+    """x_s = x'_s - w tau^2 grad_{x_t} E(xhat), x'_s a DDPM step and tau^2 its variance.
+
+    The published update, whose push at a step is smaller than that of SelfGuidance by (alpha_s / alpha_t) sigma_s^2 /
+    sigma_t^2, the ratio of tau^2 to what moves the mean. energy and weight as there.
+    Kollovieh et al. 2023, Alg. 1; weights there are tuned per data set, with E = ||y - xhat||^2 / 2.
+    """
+
+    card = dict(kind="sampler", exactness="B", needs="gradient", complex=True, nonlinear=True, poisson=True,
+                cost="1 NFE + 1 VJP", source="Kollovieh et al. 2023")  # fmt: skip
+    published = dict(quantile=dict(energy=Quantile()))
+
+    energy: Mean | Quantile = field(default_factory=Mean)
+    weight: float | None = None
+
+    def step(self, problem, state, t, s, rng):
+        process, x = problem.prior.process, state.x
+        x0, covariance = problem.prior.tweedie(x, t)
+        mean, tau = moments(process, x, x0, t, s)
+        if not tau > 0:
+            return State(mean)
+        w = calibrated(problem, x0, t) if self.weight is None else self.weight
+        pull = w * self.energy(problem, x0, rng)
+        up = process.alpha(t) / process.sigma(t) ** 2 * covariance(pull)  # J^T pull
+        return State(mean + tau**2 * up + tau * rng.normal(x))
+
+
+@dataclass(frozen=True)
+class TSDiffRefiner(Sampler):
+    """x <- x - delta grad [E_eps ||eps - eps_hat(alpha x + sigma eps)||^2 / 2 + w E(x)] + sqrt(2 T delta) z at one fixed level.
+
+    eps - eps_hat = (x0_hat - x) / kappa: the prior as an energy, smallest where it reconstructs x. Stochastic gradients,
+    one noise a step; T = 0 seeks its minimum, T = 1 samples it by Langevin. Steps are iterations. On a Gaussian prior
+    of covariance C the energy is kappa^2 ||(C + kappa^2)^{-1} (x - m)||^2 / 2, so the prior counts as if its precision
+    were kappa^2 (C + kappa^2)^{-2}.  level: kappa (default: the length that the data resolve).  weight: w.
+    delta: default half of 1 / (1 / kappa^2 + w ||A'||^2). Starts at the denoised zero. Kollovieh et al. 2023, Sec. 3.3.
+    """
+
+    card = dict(kind="sampler", exactness="P", needs="gradient", complex=True, nonlinear=True, poisson=True,
+                cost="1 NFE + 1 VJP", source="Kollovieh et al. 2023")  # fmt: skip
+
+    energy: Mean | Quantile = field(default_factory=Mean)
+    level: float | None = None
+    weight: float = 1.0
+    temperature: float = 0.0
+    delta: float | None = None
+
+    def __post_init__(self):
+        positive("TSDiffRefiner", level=self.level, delta=self.delta)
+
+    def grid(self, prior, steps):
+        """Iteration numbers."""
+        return torch.arange(steps, -1, -1, dtype=torch.float64)
+
+    def init(self, problem, n, t, rng):
+        prior = problem.prior
+        like = torch.zeros(n, *prior.shape, dtype=prior.dtype, device=problem.y.device)
+        return State(prior.denoise(like, prior.process.time(prior.noise_range[1])))
+
+    def step(self, problem, state, t, s, rng):
+        prior, x = problem.prior, state.x
+        kappa = resolved_length(problem) if self.level is None else self.level
+        t = prior.process.time(kappa)
+        x0, covariance = prior.tweedie(prior.process.alpha(t) * (x + kappa * rng.normal(x)), t)
+        off = (x - x0) / kappa**2
+        pull = self.weight * self.energy(problem, x, rng) - off + covariance(off) / kappa**2
+        delta = (
+            0.5 / (1 / kappa**2 + self.weight * steepness(problem, x)) if self.delta is None else self.delta
+        )
+        x = x + delta * pull
+        if self.temperature > 0:
+            x = x + torch.sqrt(torch.as_tensor(2 * self.temperature * delta)) * rng.normal(x)
+        return State(x)
