@@ -75,7 +75,9 @@ class EVODiff(Stepper):
 
         rho = (1 - w) * b + w * _share(m0, m1)
         D1 = m0 - rho * m1
-        r = torch.clamp(torch.sigmoid(0.25 * rho.abs()) * R, 0.25 * R, 1.5 * R)
+        r = (
+            torch.sigmoid(0.25 * rho.abs()) * R
+        )  # R / 2 to R: the published bounds R / 4 and 3 R / 2 never bind
         probe = euler + 0.5 * sigma * h / r * D1
         m = prior.denoise(probe, s)
         if low <= self.last:
