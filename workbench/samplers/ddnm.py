@@ -56,7 +56,8 @@ class _NullSpace(Sampler):
 class DDNM(_NullSpace):
     """xhat_y = A^+ y + (I - A^+ A) xhat, x_s = alpha_s xhat_y + sigma_s (sqrt(1 - eta^2) eps-hat + eta z).
 
-    The rule for data without noise: A x = y at the end, whatever the noise of y. travel, repeats: time travel, l steps
+    The rule for data without noise: A x = y at the end, whatever the noise of y, which A^+ amplifies by 1 / s_i (use
+    DDNMPlus where s_i spread over decades, as with many coils). travel, repeats: time travel, l steps
     back at every l-th, r times in all (off by default; in the sampler's own grid). Wang et al. 2023, Alg. 1, 2.
     """
 
