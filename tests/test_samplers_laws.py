@@ -22,7 +22,6 @@ from workbench.operators.coils import simulate_coils
 from workbench.operators.sampling import cartesian_mask
 from workbench.priors._prior import Prior
 from workbench.samplers._sampler import Sampler
-from workbench.samplers.resampling import Systematic
 
 S = wb.samplers
 
@@ -375,32 +374,6 @@ def test_operator_calls_are_counted():
 # --- weights and evidence -------------------------------------------------------------------------------------------
 
 
-def evidence_of_the_path(problem, times, width=30.0, points=1201):
-    """p(y) under the prior that the DDPM steps themselves make: the discretised law TDS is exact for, by quadrature."""
-    process = problem.prior.process
-    x = torch.linspace(-width, width, points, dtype=DOUBLE)[:, None]
-    p = torch.exp(-0.5 * (x[:, 0] / process.sigma(times[0])) ** 2)
-    for t, s in zip(times[:-2], times[1:-1], strict=True):
-        ratio = (s / t) ** 2  # EDM: sigma = t; x_s ~ N((1 - ratio) x0 + ratio x_t, s^2 (1 - ratio))
-        mean = (1 - ratio) * problem.prior.denoise(x, t) + ratio * x
-        kernel = torch.exp(-0.5 * (x.mT - mean) ** 2 / (s**2 * (1 - ratio)))
-        p = (p / p.sum()) @ (kernel / kernel.sum(1, keepdim=True))
-    clean = problem.A(problem.prior.denoise(x, times[-2]))
-    return (p / p.sum() @ problem.noise.log_likelihood(problem.y, clean).exp()).item()
-
-
-@pytest.mark.parametrize("below", [0.0, 0.5, 1.0])
-def test_evidence_of_tds_is_unbiased(below):
-    """E[Z_hat] = Z of the discretised path, at any number of particles: 8 of them, 7 steps, 300 ensembles."""
-    problem = line_problem()
-    times = karras(problem.prior.process, 0.3, 5.0, 7)
-    sampler = S.TDS(resample=Systematic(below=below))
-    post = wb.sample(problem, sampler, n=8, ensembles=300, grid=times, progress=False)
-    ratio = tensor(post.provenance["evidences"]).exp() / evidence_of_the_path(problem, times)
-    error = (ratio.std() / sqrt(len(ratio))).item()
-    assert error < 0.04 and abs(ratio.mean().item() - 1) < 4 * error
-
-
 def test_ensembles_pool_by_evidence():
     post = wb.sample(line_problem(), S.TDS(), n=5, ensembles=3, steps=4, progress=False)
     evidences = tensor(post.provenance["evidences"])
@@ -414,18 +387,6 @@ def test_ensembles_pool_by_evidence():
     assert (inside - alone.weights).abs().max() < 1e-12
     by_hand = (post.weights[:, None] * post.samples).sum(0)
     assert (post.mean() - by_hand).abs().max() < 1e-12 and (by_hand - post.samples.mean(0)).abs().max() > 1e-4
-
-
-def test_resampling_is_unbiased():
-    """Systematic resampling: each particle has floor or ceil of n w offspring, n w on average."""
-    log_w = normal(7, seed=7)
-    w = torch.softmax(log_w, 0)
-    draws = torch.stack(
-        [Systematic(below=1.1)(log_w, wb.Rng(0, "run", step=k)).bincount(minlength=7) for k in range(4000)]
-    )
-    assert ((draws - 7 * w).abs() < 1).all()
-    assert ((draws.double().mean(0) - 7 * w).abs() < 5 * 0.5 / sqrt(4000)).all()
-    assert Systematic(below=0.5)(torch.zeros(7, dtype=DOUBLE), wb.Rng(0)) is None
 
 
 def test_weighted_particles_find_the_posterior():

@@ -96,10 +96,10 @@ def gaussian_problem(dtype=DOUBLE, sigma=0.4, process=None):
     )
 
 
-def line_problem():
+def line_problem(process=None, sigma=0.5):
     """One number, two modes, seen with noise."""
-    prior = distributions.GaussianMixture([0.6, 0.4], tensor([[-1.5], [1.0]]), tensor([0.2, 0.5]))
-    return wb.Problem(prior, Dense(tensor([[0.8]])), wb.noise.Gaussian(0.5), y=tensor([0.9]), name="line")
+    prior = distributions.GaussianMixture([0.6, 0.4], tensor([[-1.5], [1.0]]), tensor([0.2, 0.5]), process)
+    return wb.Problem(prior, Dense(tensor([[0.8]])), wb.noise.Gaussian(sigma), y=tensor([0.9]), name="line")
 
 
 def blind(problem):

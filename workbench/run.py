@@ -211,7 +211,8 @@ def assemble(problem, sampler, parts, times, cost, store, n, seed, ensembles, si
     log_w = evidence = ancestors = None
     if parts[0].log_w is not None:
         logs = torch.tensor([p.log_evidence for p in parts], dtype=torch.float64)
-        evidence = log_mean_exp(logs).item()
+        logs = logs if sampler.evidence else torch.zeros_like(logs)
+        evidence = log_mean_exp(logs).item() if sampler.evidence else None
         # within an ensemble the weights sum to 1; between ensembles they share by evidence
         inside = [torch.log_softmax(p.log_w.double().cpu(), 0) for p in parts]
         log_w = torch.cat([w + z for w, z in zip(inside, logs, strict=True)])
@@ -232,7 +233,7 @@ def assemble(problem, sampler, parts, times, cost, store, n, seed, ensembles, si
         seed=seed,
         steps=len(times) - 1,
         times=times.tolist(),
-        evidences=None if log_w is None else logs.tolist(),
+        evidences=None if evidence is None else logs.tolist(),
         distinct_ancestors=None if ancestors is None else [len(a.unique()) for a in ancestors],
         processes=store.processes(cost),
         **environment(problem),

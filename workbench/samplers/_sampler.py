@@ -26,12 +26,14 @@ class Sampler(Published):
     """An algorithm box. A kind of sampler has `step(problem, state, t, s, rng)`: x at time t -> x at s < t.
 
     `run` owns the loop, the seeds, the batches, resampling, progress and files. `State` is the class of the state;
-    `couples` says that rows of a step depend on one another; `resample` is applied between steps if not None.
+    `couples` says that rows of a step depend on one another; `resample` is applied between steps if not None;
+    `evidence` that the mean weight estimates p(y), by which ensembles are then pooled (else evenly).
     """
 
     State = State
     couples = False
     resample = None
+    evidence = True
 
     def grid(self, prior, steps):
         """The decreasing times to visit, ending at 0: float64 (steps + 1,)."""

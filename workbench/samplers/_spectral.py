@@ -50,6 +50,15 @@ def spectral(problem):
     return problem.__dict__["_spectral"]
 
 
+def gaussian_spectral(problem, who):
+    """The same, where the noise is Gaussian itself: for methods that would not be exact with its stand-in."""
+    if problem.gaussian is not problem:
+        raise BadInput(
+            f"{who} needs Gaussian noise, not {type(problem.noise).__name__}; use AFDPSOde, TDS or FKSteering"
+        )
+    return spectral(problem)
+
+
 def _spectral(problem):
     W, w = problem.white
     try:
@@ -79,3 +88,12 @@ def _dense(W, error):
         raise error
     eye = torch.eye(d, dtype=W.in_dtype, device=W.device).reshape(d, *W.in_shape)
     return Dense(torch.cat([W(part).reshape(len(part), m) for part in eye.split(64)]).mT, tuple(W.in_shape))
+
+
+def log_scale(problem):
+    """log p(y | x) + sum_i s_i^2 |seen_i - (V^H x)_i|^2 / 2, the same at every x: the likelihood's largest value."""
+    data = spectral(problem)
+    return (
+        problem.gaussian.noise.log_likelihood(problem.gaussian.y, problem.gaussian.y).item()
+        - 0.5 * data.residual
+    )
