@@ -208,3 +208,11 @@ def test_a_guidance_is_a_factor():
         wb.sample(problem, S.Heun(guidance=guidance), n=4, steps=10, progress=False).samples
     )
     assert (run(product) - run(S.Exact())).abs().max() < 1e-6
+
+
+def test_first_weights_of_a_product():
+    """log w = sum beta_i (log q_i - log q_0) where the particles start, drawn for the problem's prior."""
+    q0, q1 = mixture((1.0, 0.0, 0.5)), mixture((1.0, 3.0, 0.5))
+    state = S.FKCProduct(others=(q1,), weights=(0.4,)).init(of(q0), 50, tensor(60.0), wb.Rng(0))
+    true = 0.4 * (q1.log_prob(state.x, 60.0) - q0.log_prob(state.x, 60.0))
+    assert (state.log_w - true).abs().max() < 1e-3 < true.abs().max()

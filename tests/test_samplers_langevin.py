@@ -282,3 +282,12 @@ def test_ald_published_rule_and_end():
     assert isinstance(setting.rule, NoiseFree)
     got = g2_run(S.ALD(), 200)  # the last level is denoised, and its data term is nearly that of y
     assert got.sw2 < 0.2 and abs(got.residual - 0.404) < 0.1
+
+
+def test_ald_hands_the_signal_on_in_the_scale_of_the_next_level():
+    """x_s / alpha_s is what the Langevin steps at t have made, however far s is."""
+    problem = gaussian_problem(process=VariancePreserving())
+    process, x, t = problem.prior.process, normal(3, 2, 2, seed=6), problem.prior.process.time(0.9)
+    made = lambda kappa: S.ALD().step(problem, S.ALD.State(x), t, process.time(kappa), wb.Rng(0)).x
+    ends = [made(kappa) / process.alpha(process.time(kappa)) for kappa in (0.8, 0.1)]
+    assert (ends[0] - ends[1]).abs().max() < 1e-12 < (made(0.8) - made(0.1)).abs().max()
