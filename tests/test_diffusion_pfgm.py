@@ -142,7 +142,7 @@ def shares(prior, sampler, n=6000):
     ).double().mean().item()
 
 
-@pytest.mark.parametrize("sampler", [wb.samplers.Heun(), wb.samplers.UniPC()], ids=["heun", "uni-pc"])
+@pytest.mark.parametrize("sampler", [wb.samplers.Heun(), wb.samplers.UniPC()], ids=["heun", "unipc"])
 def test_edm_samplers_unchanged_sample_the_points(sampler):
     """Shares of 6000 draws to four deviations, for D = 3 and for the Gaussian; all but a few are at a point."""
     for prior in (HEAVY, Points(SPOTS, SHARES)):

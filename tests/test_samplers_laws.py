@@ -34,7 +34,7 @@ NEEDS = {  # of the operator, from the most to the least
     "black box",  # A alone
     "denoiser",  # nothing: the prior, or what a guidance makes of it
 }
-BENT = {"evo-diff", "predictor-corrector"}  # steppers whose steps are not affine where the denoiser is
+BENT = {"evodiff", "predictor-corrector"}  # steppers whose steps are not affine where the denoiser is
 
 
 def of_kind(*kinds):

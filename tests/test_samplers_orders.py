@@ -35,12 +35,12 @@ STEPPERS = {
     "dpm-solver-2s": (S.DPMSolver2S(), 2),
     "dpm-solver-3m": (S.DPMSolver3M(), 3),
     "uni-pc-1": (S.UniPC(order=1), 2),
-    "uni-pc": (S.UniPC(), 3),
+    "unipc": (S.UniPC(), 3),
     "uni-pc-bh1": (S.UniPC(B=S.BH1()), 3),
     "uni-pc-3": (S.UniPC(order=3), 4),
 }
 STOCHASTIC = {"ddpm", "dpm-solver-sde", "predictor-corrector"}
-HEURISTIC = {"evo-diff", "dc-solver"}  # no order of their own: tested below
+HEURISTIC = {"evodiff", "dc-solver"}  # no order of their own: tested below
 
 START = 3.0 * normal(20, 2, seed=5)
 BEFORE = 3  # steps of memory

@@ -45,9 +45,9 @@ def each_ensemble(post, n, keep):
 WEIGHTED = {
     "tds": (S.TDS(), 200),
     "tds-isotropic": (S.TDS(twist=S.Isotropic()), 200),
-    "afdps-ode": (S.AFDPSOde(corrections=4, delta=0.15), 100),
-    "afdps-sde": (S.AFDPSSde(), 200),
-    "mcg-diff": (S.MCGDiff(), 300),
+    "afdps-ode": (S.AFDPSODE(corrections=4, delta=0.15), 100),
+    "afdps-sde": (S.AFDPSSDE(), 200),
+    "mcgdiff": (S.MCGDiff(), 300),
 }
 
 
@@ -64,7 +64,7 @@ def test_gaussian_posterior_and_evidence(name, dtype):
     assert (cov - wanted).abs().max() < 0.15 * wanted.diagonal().max()
     spread = tensor(post.provenance["evidences"]).std().item()  # of four ensembles
     assert abs(post.log_evidence - problem.exact.log_evidence) < 0.1 + spread
-    assert spread < (1.5 if name == "mcg-diff" else 0.3)
+    assert spread < (1.5 if name == "mcgdiff" else 0.3)
 
 
 # --- AFDPS ----------------------------------------------------------------------------------------------------------
@@ -72,7 +72,7 @@ def test_gaussian_posterior_and_evidence(name, dtype):
 
 def test_afdps_ode_on_g2():
     """The reference: N = 20000, 200 steps, 3 corrections: mean off by 0.004, mode weights by 0.003, trace 1.374."""
-    post = run(G2, S.AFDPSOde(corrections=3), n=10000, steps=200)
+    post = run(G2, S.AFDPSODE(corrections=3), n=10000, steps=200)
     mean, cov = moments(post.samples, post.weights)
     assert (mean - G2.exact.mean()).norm() < 0.04 and abs(cov.trace() - 1.374) < 0.05
     assert mode_weight_error(post.samples, G2.exact, post.weights) < 0.015
@@ -80,7 +80,7 @@ def test_afdps_ode_on_g2():
 
 
 def test_afdps_sde_on_g2():
-    post = run(G2, S.AFDPSSde(), n=5000, ensembles=4, steps=200)
+    post = run(G2, S.AFDPSSDE(), n=5000, ensembles=4, steps=200)
     mean, cov = moments(post.samples, post.weights)
     assert (mean - G2.exact.mean()).norm() < 0.05 and abs(cov.trace() - 1.374) < 0.07
     assert mode_weight_error(post.samples, G2.exact, post.weights) < 0.02
@@ -88,14 +88,14 @@ def test_afdps_sde_on_g2():
 
 def test_afdps_without_corrections_never_mixes():
     """The control: the flow alone, resampled, keeps a handful of ancestors; corrections make their copies differ."""
-    alone = run(G2, S.AFDPSOde(corrections=0), n=1000, steps=100)
-    mixed = run(G2, S.AFDPSOde(), n=1000, steps=100)
+    alone = run(G2, S.AFDPSODE(corrections=0), n=1000, steps=100)
+    mixed = run(G2, S.AFDPSODE(), n=1000, steps=100)
     assert len(alone.samples[:, 0].unique()) < 700 and len(mixed.samples[:, 0].unique()) == 1000
 
 
 def test_corrections_leave_their_target():
     """Langevin steps at a fixed noise level, from exact draws of p_t(u) p(y | u)^a: a Gaussian, up to delta / 2."""
-    problem, sampler = gaussian_problem(), S.AFDPSOde(delta=0.1)
+    problem, sampler = gaussian_problem(), S.AFDPSODE(delta=0.1)
     t, a, n = tensor(0.6), 0.7, 20000
     M = problem.A.matrix / 0.4
     C = torch.linalg.inv(problem.prior.cov() + 0.36 * torch.eye(4, dtype=DOUBLE))
@@ -120,13 +120,13 @@ def test_afdps_takes_nonlinear_operators():
     grid = torch.linspace(-5, 5, 4001, dtype=DOUBLE)[:, None]
     w = torch.softmax(prior.log_prob(grid) + log_likelihood(problem, grid), 0)
     mean, positive = (w @ grid).item(), w[grid[:, 0] > 0].sum().item()
-    for sampler in (S.AFDPSOde(), S.AFDPSSde(), S.TDS(), S.FKSteering()):
+    for sampler in (S.AFDPSODE(), S.AFDPSSDE(), S.TDS(), S.FKSteering()):
         post = run(problem, sampler, n=8000, steps=80)
         got = (post.weights @ post.samples).item()
         assert abs(got - mean) < 0.08
         assert abs(post.weights[post.samples[:, 0] > 0].sum().item() - positive) < 0.05
     with pytest.raises(BadInput, match="knee"):
-        run(problem, S.AFDPSOde(knee=float("inf")), n=5, steps=3)
+        run(problem, S.AFDPSODE(knee=float("inf")), n=5, steps=3)
 
 
 # --- FK steering ----------------------------------------------------------------------------------------------------
@@ -256,9 +256,9 @@ def test_chain_passes_through_the_data():
 
 def test_fps_reference_rows():
     """Forty sequences pooled evenly, with and without the denominator."""
-    telescoping = each_ensemble(run(G2, S.FPSSmc(), n=100, ensembles=40, steps=100), 100, 100)
+    telescoping = each_ensemble(run(G2, S.FPSSMC(), n=100, ensembles=40, steps=100), 100, 100)
     published = each_ensemble(
-        run(G2, S.FPSSmc(weights=S.Independent()), n=100, ensembles=40, steps=100), 100, 100
+        run(G2, S.FPSSMC(weights=S.Independent()), n=100, ensembles=40, steps=100), 100, 100
     )
     got, other = g2_means(telescoping), g2_means(published)
     assert abs(got.sw2 - 0.063) < 0.03 and abs(got.residual - 0.397) < 0.04
@@ -267,7 +267,7 @@ def test_fps_reference_rows():
 
 def test_fps_shares_its_sequence():
     """One sequence an ensemble, another in the next, refreshed by c a step."""
-    problem, sampler = gaussian_problem(), S.FPSSmc(eta=0.5)
+    problem, sampler = gaussian_problem(), S.FPSSMC(eta=0.5)
     t, s = tensor(3.0), tensor(1.5)
     first = sampler.init(problem, 4, t, wb.Rng(0))
     other = sampler.init(problem, 4, t, wb.Rng(0, first=4))
@@ -279,6 +279,6 @@ def test_fps_shares_its_sequence():
 
 
 def test_no_evidence_from_fps():
-    post = run(line_problem(), S.FPSSmc(), n=20, ensembles=3, steps=5)
+    post = run(line_problem(), S.FPSSMC(), n=20, ensembles=3, steps=5)
     assert post.log_evidence is None and post.provenance["evidences"] is None
     assert (post.weights.reshape(3, 20).sum(1) - 1 / 3).abs().max() < 1e-12

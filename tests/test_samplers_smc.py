@@ -77,7 +77,7 @@ def evidence_of_the_path(problem, times, width=30.0, points=1201):
 
 
 @dataclass(frozen=True)
-class Heard(S.FPSSmc):
+class Heard(S.FPSSMC):
     """FPS-SMC whose mean weight is told."""
 
     evidence = True
@@ -95,8 +95,8 @@ DISCRETE = {  # samplers whose target is the path that the DDPM steps of the pri
     "fk-sum": S.FKSteering(potential=S.Total()),
     "fk-reward": S.FKSteering(potential=S.Reward()),
     "fk-every-2": S.FKSteering(every=2),
-    "afdps-sde": S.AFDPSSde(),
-    "paper-afdps-sde": S.AFDPSSde(knee=float("inf")),
+    "afdps-sde": S.AFDPSSDE(),
+    "paper-afdps-sde": S.AFDPSSDE(knee=float("inf")),
     "fps-smc": Heard(),
 }
 
@@ -128,7 +128,7 @@ def test_published_weights_of_fps_count_the_data_again():
     """The control: without the denominator the data are narrower than they are."""
     problem = line_problem()
     both = [
-        wb.sample(problem, S.FPSSmc(weights=w), n=200, ensembles=20, steps=40, progress=False).std().item()
+        wb.sample(problem, S.FPSSMC(weights=w), n=200, ensembles=20, steps=40, progress=False).std().item()
         for w in (S.Telescoping(), S.Independent())
     ]
     assert both[1] < 0.8 * both[0] and abs(both[0] / problem.exact.cov().sqrt().item() - 1) < 0.15
@@ -171,4 +171,4 @@ def test_errors_fall_as_the_root_of_n(name):
 
 
 def test_there_are_particle_samplers():
-    assert {"tds", "fk-steering", "afdps-ode", "afdps-sde", "mcg-diff"} <= set(PARTICLES)
+    assert {"tds", "fk-steering", "afdps-ode", "afdps-sde", "mcgdiff"} <= set(PARTICLES)

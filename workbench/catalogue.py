@@ -1,7 +1,8 @@
 """What there is, read from the folders without importing anything: names, one-line summaries, cards, loading by name.
 
 An exhibit is a public class that carries a literal `card = dict(...)`; a problem is a file with a function `problem`
-and a card. Its name is the class name in kebab-case (`CircularBlur` -> `circular-blur`), or the problem's path.
+and a card. Its name is the class name in kebab-case (`CircularBlur` -> `circular-blur`), the `name` of its card where
+the field writes another (`PnPFlow` is `pnp-flow`), or the problem's path.
 """
 
 import ast
@@ -38,6 +39,7 @@ class Entry:
     attribute: str
     summary: str
     card: dict = field(default_factory=dict)
+    published: dict = field(default_factory=dict)
 
 
 def kebab(name):
@@ -51,6 +53,14 @@ def _card(body):
         if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", None) == "card":
             return {k.arg: ast.literal_eval(k.value) for k in node.value.keywords}
     return None
+
+
+def _published(body):
+    """name -> its fields as written, of a literal `published = dict(name=dict(field=value))`, or {}."""
+    for node in body:
+        if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", None) == "published":
+            return {k.arg: ast.unparse(k.value)[5:-1] for k in node.value.keywords}
+    return {}
 
 
 @cache
@@ -92,7 +102,8 @@ def entries(room):
                 card = _card(node.body)
                 if card is not None:
                     summary = _summary(node, ast.get_docstring(tree))
-                    found.append(Entry(kebab(node.name), room, module, node.name, summary, card))
+                    name = card.get("name", kebab(node.name))
+                    found.append(Entry(name, room, module, node.name, summary, card, _published(node.body)))
     return sorted(found, key=lambda entry: entry.name)
 
 

@@ -67,13 +67,6 @@ class Points(Analytic):
         twin.process = process
         return twin
 
-    def initial(self, n, t, rng):
-        """n draws of the kernel about 0 at the noisy end, heavy tails included."""
-        like = torch.empty(n, *self.shape, dtype=self.dtype, device=self.device)
-        if isinstance(self.process, PoissonFlow):
-            return self.process.draw(like, t, rng)
-        return super().initial(n, t, rng)
-
     def _seen(self, x, t):
         """x as reals, log(w_k p(x_t | x_k)): (n, K), and the pull of each point, 1 / sigma^2 if Gaussian: (n, K)."""
         if t is None:

@@ -37,6 +37,10 @@ class Process:
         """The t at which sigma / alpha = kappa, the inverse of `kappa(t)`."""
         raise NotImplementedError(f"{type(self).__name__} should define time(kappa)")
 
+    def draw(self, like, t, rng):
+        """Noise of the size it has at time t, sigma(t) eps, in the shape, dtype and device of `like`."""
+        return self.sigma(t) * rng.normal(like)
+
     def kappa(self, t):
         """The noise level sigma / alpha of the rescaled signal x_t / alpha."""
         return self.sigma(t) / self.alpha(t)

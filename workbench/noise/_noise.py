@@ -40,7 +40,7 @@ class Noise:
             return y, self
         raise BadInput(
             f"noise.{type(self).__name__} has no Gaussian stand-in; use a sampler that takes any likelihood, such as "
-            f"FKSteering, ULA or AFDPSOde"
+            f"FKSteering, ULA or AFDPSODE"
         )
 
     def gradient(self, y, clean):

@@ -57,6 +57,12 @@ class Poisson(Noise):
         terms = y * rate.log() - rate - torch.lgamma(y + 1)
         return summed(terms, y.ndim)
 
+    def gradient(self, y, clean):
+        """gain (y / rate - 1), with the rate floored at a thousandth of the largest count: finite, and pointing back,
+        where A(x) is far too small or negative and the likelihood itself has no slope."""
+        floor = 1e-3 * y.max().clamp_min(1.0)
+        return _beside(clean, self.gain) * (y / self.mean(clean).clamp_min(floor) - 1)
+
     def gaussian(self, y):
         """The plug-in Gaussian noise of (y - background) / gain, whose variance is max(y, 1) / gain^2."""
         return Gaussian(y.clamp_min(1).sqrt() / _beside(y, self.gain))

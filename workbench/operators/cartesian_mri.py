@@ -10,6 +10,8 @@ from torch.fft import fftn, fftshift, ifftn, ifftshift
 
 from workbench.operators._kspace import check_maps, check_mask
 from workbench.operators._linear import Linear
+from workbench.operators._lines import svd_by_lines
+from workbench.operators._once import once
 from workbench.operators._sizes import integer, pick, signal_shape, some_places
 
 CHUNK = 2**19  # numbers per pass on the CPU: larger temporaries cost more in page faults than in arithmetic
@@ -167,7 +169,7 @@ class CartesianMRI(_Cartesian):
     Gradients flow to x and to the maps. Pruessmann, Weiger, Scheidegger, Boesiger 1999.
     """
 
-    card = dict(family="MRI", linear=True, svd=False, source="Pruessmann et al. 1999")
+    card = dict(family="MRI", linear=True, svd=True, source="Pruessmann et al. 1999")
 
     maps: Tensor
     mask: Tensor
@@ -190,6 +192,14 @@ class CartesianMRI(_Cartesian):
         if other._leading == self._leading and not self.maps.requires_grad:
             other.__dict__["_coils_once"] = self._coils_once
         return other
+
+    @once()
+    def _svd(self):
+        return svd_by_lines(self)
+
+    def svd(self):
+        """U, s, V, from a small matrix for each place along the axes sampled in full. Computed once a value."""
+        return self._svd
 
     def gram_spectrum(self, axes, probes=64):
         """diag(F A^H A F^H), F the unitary FFT along `axes`: exact over all axes of the signal, else from probes.

@@ -47,9 +47,9 @@ class Prior:
         return self if process == self.process else _Under(self, process)
 
     def initial(self, n, t, rng):
-        """n draws of x_t at the noisy end: sigma(t) eps, right where alpha(t) x0 is small beside it."""
+        """n draws of x_t at the noisy end: the noise of the process alone, right where alpha(t) x0 is small beside it."""
         like = torch.empty(n, *self.shape, dtype=self.dtype, device=getattr(self, "device", None))
-        return self.process.sigma(t) * rng.normal(like)
+        return self.process.draw(like, t, rng)
 
 
 class _Under(Prior):

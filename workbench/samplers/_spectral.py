@@ -54,7 +54,7 @@ def gaussian_spectral(problem, who):
     """The same, where the noise is Gaussian itself: for methods that would not be exact with its stand-in."""
     if problem.gaussian is not problem:
         raise BadInput(
-            f"{who} needs Gaussian noise, not {type(problem.noise).__name__}; use AFDPSOde, TDS or FKSteering"
+            f"{who} needs Gaussian noise, not {type(problem.noise).__name__}; use AFDPSODE, TDS or FKSteering"
         )
     return spectral(problem)
 
@@ -67,6 +67,8 @@ def _spectral(problem):
         U, s, V = _dense(W, error).svd()
     c = U.H(w.reshape(U.out_shape))
     keep = s > CUT * s.max()
+    if not keep.any():
+        raise BadInput(f"A = {type(problem.A).__name__} sees nothing of the signal; use a stepper without guidance")
     if not keep.all():
         U, V = _columns(U, keep), _columns(V, keep)
         c, s = c[keep], s[keep]

@@ -87,7 +87,7 @@ def product_start(problem, u, kappa, rng):
 
 
 @dataclass(frozen=True)
-class AFDPSOde(_AFDPS):
+class AFDPSODE(_AFDPS):
     """Particles follow the probability-flow ODE; log w gains a_s log p(y | x_s) - a_t log p(y | x_t); Langevin steps mix them.
 
     That increment is the paper's rate -H . grad mu integrated exactly along the flow, for any likelihood, without its
@@ -97,7 +97,7 @@ class AFDPSOde(_AFDPS):
     Exact as n grows and steps and delta shrink. Chen, Ren, Min, Ying, Izzo 2025, the ODE form.
     """
 
-    card = dict(kind="sampler", exactness="E1", needs="gradient", complex=True, nonlinear=True, poisson=True,
+    card = dict(name="afdps-ode", kind="sampler", exactness="E1", needs="gradient", complex=True, nonlinear=True, poisson=True,
                 cost="(2 + K) NFE", source="Chen et al. 2025")  # fmt: skip
 
     corrections: int = 2
@@ -106,11 +106,11 @@ class AFDPSOde(_AFDPS):
     def __post_init__(self):
         if self.corrections < 0 or not 0 < self.delta < 1:
             raise BadInput(
-                f"AFDPSOde: corrections = {self.corrections} should not be negative, delta = {self.delta} between 0 and 1"
+                f"AFDPSODE: corrections = {self.corrections} should not be negative, delta = {self.delta} between 0 and 1"
             )
 
     def step(self, problem, state, t, s, rng):
-        process, alpha = problem.prior.process, problem.prior.process.alpha(s)
+        alpha = problem.prior.process.alpha(s)
         u = self._flow(problem.prior, state.x, t, s)
         fit = log_likelihood(problem, u)
         a = self.power(problem, u, s)
@@ -149,7 +149,7 @@ class AFDPSOde(_AFDPS):
 
 
 @dataclass(frozen=True)
-class AFDPSSde(_AFDPS):
+class AFDPSSDE(_AFDPS):
     """Particles follow the reverse SDE under the pull of the likelihood, weighted so that they stay on p_t(x) p(y | x)^a.
 
     The conjugate discrete form: x_s is drawn from the DDPM kernel N(m, tau^2) times p(y | x_s)^a, in the singular
@@ -160,7 +160,7 @@ class AFDPSSde(_AFDPS):
     Chen, Ren, Min, Ying, Izzo 2025, the SDE form.
     """
 
-    card = dict(kind="sampler", exactness="E1", needs="svd", complex=True, nonlinear=True, poisson=True,
+    card = dict(name="afdps-sde", kind="sampler", exactness="E1", needs="svd", complex=True, nonlinear=True, poisson=True,
                 cost="1 NFE", source="Chen et al. 2025")  # fmt: skip
 
     def step(self, problem, state, t, s, rng):

@@ -23,7 +23,7 @@ class DiffPIR(Sampler):
     Zhu et al. 2023, Alg. 1.
     """
 
-    card = dict(kind="sampler", exactness="B", needs="prox", complex=True, nonlinear=True, poisson=True,
+    card = dict(name="diffpir", kind="sampler", exactness="B", needs="prox", complex=True, nonlinear=True, poisson=True,
                 cost="1 NFE", source="Zhu et al. 2023")  # fmt: skip
     published = dict(
         deblurring=dict(lam=1.0, zeta=0.1), super_resolution=dict(lam=1.0, zeta=0.1), inpainting=dict(lam=1.0, zeta=1.0),

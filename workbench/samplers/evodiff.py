@@ -37,7 +37,7 @@ class EVODiff(Stepper):
     A heuristic for at most 15 denoiser calls: its error against the exact ODE stops falling beyond. EVODiff 2025, Alg. 1.
     """
 
-    card = dict(kind="stepper", exactness="E0", needs="denoiser", complex=True, nonlinear=False, poisson=False,
+    card = dict(name="evodiff", kind="stepper", exactness="E0", needs="denoiser", complex=True, nonlinear=False, poisson=False,
                 cost="1 NFE", source="Li et al. 2025")  # fmt: skip
 
     zeta: Few | Many = field(default_factory=Few)

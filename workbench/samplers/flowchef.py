@@ -20,7 +20,7 @@ class FlowChef(Sampler):
     Patel et al. 2024, Alg. 1, in likelihood units; `PublishedFlowChef` has their step.
     """
 
-    card = dict(kind="sampler", exactness="P", needs="gradient", complex=True, nonlinear=True, poisson=True,
+    card = dict(name="flowchef", kind="sampler", exactness="P", needs="gradient", complex=True, nonlinear=True, poisson=True,
                 cost="1 NFE", source="Patel et al. 2024")  # fmt: skip
 
     gain: float = 1.0
@@ -60,7 +60,7 @@ class PublishedFlowChef(FlowChef):
     deblurring) and 0.5 (inpainting) in their latent space. Patel et al. 2024, Alg. 1.
     """
 
-    card = dict(kind="sampler", exactness="P", needs="gradient", complex=True, nonlinear=True, poisson=True,
+    card = dict(name="published-flowchef", kind="sampler", exactness="P", needs="gradient", complex=True, nonlinear=True, poisson=True,
                 cost="1 NFE", source="Patel et al. 2024")  # fmt: skip
     published = dict(
         pixel=dict(gain=100.0), latent_deblurring=dict(gain=0.02), latent_super_resolution=dict(gain=0.02),

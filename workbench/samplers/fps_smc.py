@@ -32,7 +32,7 @@ class Independent:
 
 
 @dataclass(frozen=True)
-class FPSSmc(Sampler):
+class FPSSMC(Sampler):
     """Each step is conditioned on the measurement diffused to its level: x_s ~ N(m, tau^2) N(y_s; A x_s, alpha_s^2 Sigma_y).
 
     In u = x / alpha and the singular vectors of A: y_kappa = ybar + kappa e with e ~ N(0, I), carried from level to
@@ -42,7 +42,7 @@ class FPSSmc(Sampler):
     Linear A with singular values, Gaussian noise. Dou and Song 2024, Alg. 2.
     """
 
-    card = dict(kind="sampler", exactness="E1", needs="svd", complex=True, nonlinear=False, poisson=False,
+    card = dict(name="fps-smc", kind="sampler", exactness="E1", needs="svd", complex=True, nonlinear=False, poisson=False,
                 cost="1 NFE", source="Dou and Song 2024")  # fmt: skip
     published = dict(
         paper=dict(eta=1.0, weights=Independent()), benchmark=dict(eta=0.85, weights=Independent())
@@ -64,11 +64,11 @@ class FPSSmc(Sampler):
     def __post_init__(self):
         if not 0 < self.eta <= 1:
             raise BadInput(
-                f"FPSSmc: eta = {self.eta} should lie in (0, 1], the share of the noise that is drawn anew"
+                f"FPSSMC: eta = {self.eta} should lie in (0, 1], the share of the noise that is drawn anew"
             )
 
     def init(self, problem, n, t, rng):
-        process, data = problem.prior.process, gaussian_spectral(problem, "FPSSmc")
+        process, data = problem.prior.process, gaussian_spectral(problem, "FPSSMC")
         kappa, own = float(process.kappa(t)), data.deviation.double()
         e = rng.fork("measurement").normal(data.seen[None]).expand(n, *data.seen.shape)
         u = problem.prior.initial(n, t, rng) / process.alpha(t)

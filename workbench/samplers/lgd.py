@@ -39,7 +39,7 @@ class LGDMC(Guidance):
     Song et al. 2023, Loss-Guided Diffusion, eq. 8.
     """
 
-    card = dict(kind="guidance", exactness="B", needs="gradient", complex=True, nonlinear=True, poisson=True,
+    card = dict(name="lgd-mc", kind="guidance", exactness="B", needs="gradient", complex=True, nonlinear=True, poisson=True,
                 cost="1 NFE + 1 VJP", source="Song et al. 2023")  # fmt: skip
 
     draws: int = 10

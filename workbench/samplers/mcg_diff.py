@@ -50,7 +50,7 @@ class MCGDiff(Sampler):
     Linear A with singular values, Gaussian noise. Exact as n grows and the steps shrink. Cardoso et al. 2024, Alg. 2.
     """
 
-    card = dict(kind="sampler", exactness="E1", needs="svd", complex=True, nonlinear=False, poisson=False,
+    card = dict(name="mcgdiff", kind="sampler", exactness="E1", needs="svd", complex=True, nonlinear=False, poisson=False,
                 cost="1 NFE", source="Cardoso et al. 2024")  # fmt: skip
     published = dict(reference=dict(kappa_r=1e-4, ending=Reweighted()))
 

@@ -42,7 +42,7 @@ class OTODE(Sampler):
     is none. Pokle et al. 2023, Alg. 1, whose time is 1 - t. The prior's own process may be any.
     """
 
-    card = dict(kind="sampler", exactness="B", needs="prox", complex=True, nonlinear=True, poisson=True,
+    card = dict(name="ot-ode", kind="sampler", exactness="B", needs="prox", complex=True, nonlinear=True, poisson=True,
                 cost="1 NFE + 1 VJP", source="Pokle et al. 2023")  # fmt: skip
     published = dict(paper=dict(start=0.8, gamma=1.0))
 
@@ -92,7 +92,7 @@ class RisingOTODE(OTODE):
     The second schedule of Pokle et al. 2023.
     """
 
-    card = dict(kind="sampler", exactness="B", needs="prox", complex=True, nonlinear=True, poisson=True,
+    card = dict(name="rising-ot-ode", kind="sampler", exactness="B", needs="prox", complex=True, nonlinear=True, poisson=True,
                 cost="1 NFE + 1 VJP", source="Pokle et al. 2023")  # fmt: skip
 
     def weight(self, t):

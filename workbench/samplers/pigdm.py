@@ -47,7 +47,7 @@ class PiGDM(Guidance):
     smaller. A nonlinear A is linearised at xhat, Poisson noise is its plug-in. Song et al. 2023, eq. 7, 8.
     """
 
-    card = dict(kind="guidance", exactness="B", needs="prox", complex=True, nonlinear=True, poisson=True,
+    card = dict(name="pigdm", kind="guidance", exactness="B", needs="prox", complex=True, nonlinear=True, poisson=True,
                 cost="1 NFE + 1 VJP", source="Song et al. 2023")  # fmt: skip
 
     variance: float = 1.0
@@ -67,7 +67,7 @@ class PublishedPiGDM(Sampler):
     it at 20 to 100 steps, to compare with published numbers; `PiGDM` is the consistent form. Song et al. 2023, Alg. 1.
     """
 
-    card = dict(kind="sampler", exactness="B", needs="prox", complex=True, nonlinear=True, poisson=True,
+    card = dict(name="published-pigdm", kind="sampler", exactness="B", needs="prox", complex=True, nonlinear=True, poisson=True,
                 cost="1 NFE + 1 VJP", source="Song et al. 2023")  # fmt: skip
     published = dict(paper=dict(eta=1.0), inverse_bench=dict(eta=0.2))
 

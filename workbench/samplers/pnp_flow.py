@@ -20,7 +20,7 @@ class PnPFlow(Sampler):
     whose time is 1 - t; they take a from 0.01 to 1 by task.
     """
 
-    card = dict(kind="sampler", exactness="P", needs="gradient", complex=True, nonlinear=True, poisson=True,
+    card = dict(name="pnp-flow", kind="sampler", exactness="P", needs="gradient", complex=True, nonlinear=True, poisson=True,
                 cost="5 NFE", source="Martin et al. 2025")  # fmt: skip
 
     gain: float = 1.0

@@ -37,7 +37,7 @@ class UniPC(Stepper):
     that the outputs so far allow; the last step denoises. B: BH2() or BH1(). Zhao et al. 2023, Alg. 5 to 8.
     """
 
-    card = dict(kind="stepper", exactness="E0", needs="denoiser", complex=True, nonlinear=False, poisson=False,
+    card = dict(name="unipc", kind="stepper", exactness="E0", needs="denoiser", complex=True, nonlinear=False, poisson=False,
                 cost="1 NFE", source="Zhao et al. 2023")  # fmt: skip
 
     order: int = 2
