@@ -68,7 +68,9 @@ def _spectral(problem):
     c = U.H(w.reshape(U.out_shape))
     keep = s > CUT * s.max()
     if not keep.any():
-        raise BadInput(f"A = {type(problem.A).__name__} sees nothing of the signal; use a stepper without guidance")
+        raise BadInput(
+            f"A = {type(problem.A).__name__} sees nothing of the signal; use a stepper without guidance"
+        )
     if not keep.all():
         U, V = _columns(U, keep), _columns(V, keep)
         c, s = c[keep], s[keep]

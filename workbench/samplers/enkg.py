@@ -44,7 +44,7 @@ class EnKG(Sampler):
     rate: LikelihoodRate(), in likelihood units, or FrobeniusRate().  ode_steps: of the ODE. Zheng et al. 2024.
     """
 
-    card = dict(kind="sampler", exactness="P", needs="black box", complex=True, nonlinear=True, poisson=True,
+    card = dict(name="enkg", kind="sampler", exactness="P", needs="black box", complex=True, nonlinear=True, poisson=True,
                 cost="41 NFE", source="Zheng et al. 2024")  # fmt: skip
     published = dict(navier_stokes=dict(rate=FrobeniusRate(2.0), updates=2, ode_steps=20, eta=1.0))
 

@@ -68,7 +68,7 @@ class PnPDM(Sampler):
     z-step, Conjugate() or Langevin() (default: the first where A is linear). Wu et al. 2024, Alg. 1.
     """
 
-    card = dict(kind="sampler", exactness="B", needs="prox", complex=True, nonlinear=True, poisson=True,
+    card = dict(name="pnp-dm", kind="sampler", exactness="B", needs="prox", complex=True, nonlinear=True, poisson=True,
                 cost="20 NFE", source="Wu et al. 2024")  # fmt: skip
     published = dict(
         linear=dict(rho0=10.0, decay=0.9, rho_min=0.3, levels=100),

@@ -21,7 +21,7 @@ class RePaint(Sampler):
     Lugmayr et al. 2022, Alg. 1, with the schedule of their appendix (r = j = 10).
     """
 
-    card = dict(kind="sampler", exactness="B", needs="svd", complex=True, nonlinear=False, poisson=True,
+    card = dict(name="repaint", kind="sampler", exactness="B", needs="svd", complex=True, nonlinear=False, poisson=True,
                 cost="resamplings x jump NFE", source="Lugmayr et al. 2022")  # fmt: skip
     published = dict(inpainting=dict(resamplings=10, jump=10))
 

@@ -21,7 +21,7 @@ class SKROCK(ULA):
     stages: s, denoiser calls a step.  eta: damping.  Others as in ULA. Pereyra et al. 2020, Alg. 3.1.
     """
 
-    card = dict(kind="sampler", exactness="E1", needs="gradient", complex=True, nonlinear=True, poisson=True,
+    card = dict(name="sk-rock", kind="sampler", exactness="E1", needs="gradient", complex=True, nonlinear=True, poisson=True,
                 cost="10 NFE", source="Pereyra et al. 2020")  # fmt: skip
 
     stages: int = 10

@@ -67,7 +67,7 @@ class SuperDiffOr(Sampler):
     (default: 0).  temperature: T.  The last step denoises. Skreta et al. 2025, Alg. 1.
     """
 
-    card = dict(kind="combination", exactness="E0", needs="denoiser", complex=True, nonlinear=False, poisson=False,
+    card = dict(name="superdiff-or", kind="combination", exactness="E0", needs="denoiser", complex=True, nonlinear=False, poisson=False,
                 cost="M NFE", source="Skreta et al. 2025")  # fmt: skip
 
     others: tuple = ()
@@ -120,7 +120,7 @@ class SuperDiffAnd(SuperDiffOr):
     [-limit, 1 + limit] about its mean. biases and temperature are not used. Skreta et al. 2025, Prop. 6.
     """
 
-    card = dict(kind="combination", exactness="P", needs="denoiser", complex=True, nonlinear=False, poisson=False,
+    card = dict(name="superdiff-and", kind="combination", exactness="P", needs="denoiser", complex=True, nonlinear=False, poisson=False,
                 cost="M NFE", source="Skreta et al. 2025")  # fmt: skip
 
     limit: float = 10.0

@@ -73,7 +73,7 @@ class TSDiff(Sampler):
     Kollovieh et al. 2023, Alg. 1; weights there are tuned per data set, with E = ||y - xhat||^2 / 2.
     """
 
-    card = dict(kind="sampler", exactness="B", needs="gradient", complex=True, nonlinear=True, poisson=True,
+    card = dict(name="tsdiff", kind="sampler", exactness="B", needs="gradient", complex=True, nonlinear=True, poisson=True,
                 cost="1 NFE + 1 VJP", source="Kollovieh et al. 2023")  # fmt: skip
     published = dict(quantile=dict(energy=Quantile()))
 
@@ -103,7 +103,7 @@ class TSDiffRefiner(Sampler):
     delta: default half of 1 / (1 / kappa^2 + w ||A'||^2). Starts at the denoised zero. Kollovieh et al. 2023, Sec. 3.3.
     """
 
-    card = dict(kind="sampler", exactness="P", needs="gradient", complex=True, nonlinear=True, poisson=True,
+    card = dict(name="tsdiff-refiner", kind="sampler", exactness="P", needs="gradient", complex=True, nonlinear=True, poisson=True,
                 cost="1 NFE + 1 VJP", source="Kollovieh et al. 2023")  # fmt: skip
 
     energy: Mean | Quantile = field(default_factory=Mean)
