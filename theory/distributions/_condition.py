@@ -20,6 +20,10 @@ def whitened(prior, A, y, noise):
         raise BadInput(
             f"condition: A = {type(A).__name__} is not linear, so the posterior has no closed form"
         )
+    if not hasattr(noise, "cov"):
+        raise BadInput(
+            f"condition: noise = {type(noise).__name__} is not Gaussian, so the posterior has no closed form"
+        )
     if tuple(A.in_shape) != tuple(prior.shape) or A.in_dtype != prior.dtype:
         raise BadInput(
             f"condition: A takes {tuple(A.in_shape)} {A.in_dtype}, the prior is on {prior.shape} {prior.dtype}; "

@@ -20,6 +20,10 @@ class Noise:
         """E[y | clean], in the units of y."""
         return clean
 
+    def residual(self, y, clean):
+        """y - E[y | clean], in the units of clean = A(x)."""
+        return y - self.mean(clean)
+
     def sample(self, clean, seed, stream="noise"):
         """Data y, of the shape of `clean`, drawn with `seed` in a stream of its own."""
         return self.draw(clean, Rng(seed, stream))

@@ -39,6 +39,10 @@ class Poisson(Noise):
             raise BadInput("noise.Poisson: A(x) is complex, a rate is real; measure an intensity")
         return _beside(clean, self.gain) * clean + _beside(clean, self.background)
 
+    def residual(self, y, clean):
+        """(y - rate) / gain."""
+        return (y - self.mean(clean)) / _beside(clean, self.gain)
+
     def draw(self, clean, rng):
         from scipy.stats import poisson
 

@@ -46,6 +46,10 @@ class PoissonGaussian(Noise):
         """The rate gain * clean + background, in counts."""
         return self.counts.mean(clean)
 
+    def residual(self, y, clean):
+        """(y - rate) / gain."""
+        return (y - self.mean(clean)) / beside(clean, self.gain).to(clean.dtype)
+
     def draw(self, clean, rng):
         counts = self.counts.draw(clean, rng)
         return counts + beside(clean, self.sigma).to(clean.dtype) * standard_normal(

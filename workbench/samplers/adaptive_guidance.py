@@ -23,7 +23,8 @@ class AdaptiveGuidance(Sampler):
     eps_y is the noise that the guidance `full` predicts, eps the prior's. Each row switches once, at the first step at
     which its cosine is at or above the threshold; rows that switched cost one denoiser call and no product with its
     Jacobian. (Where the noise drowns the signal, ||xhat|| < kappa sqrt(d), the cosine is near 1 too; that does not
-    count.) weight: w.  threshold: 0.991 in the paper, for images; it depends on the dimension.  eta: of the DDIM step.
+    count.) weight: w.  threshold: 0.991 in the paper, for images; it depends on the
+    dimension, and the higher the nearer to full guidance.  eta: of the DDIM step.
     What is lost is the distance to DDIM(eta, guidance=full). Castillo et al. 2023, eq. 7, where eps_y is a conditional
     network's and stays after the switch, since there the other call is what is saved.
     """
@@ -34,7 +35,7 @@ class AdaptiveGuidance(Sampler):
 
     full: Guidance = field(default_factory=MomentMatching)
     weight: float = 1.0
-    threshold: float = 0.991
+    threshold: float = 0.999
     eta: float = 1.0
 
     @dataclass

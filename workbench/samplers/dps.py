@@ -38,7 +38,7 @@ class DPS(Sampler):
         with torch.enable_grad():
             x = state.x.detach().requires_grad_()
             x0 = prior.denoise(x, t)  # E[x0 | x_t]
-            residual = problem.y - problem.noise.mean(problem.A(x0))
+            residual = problem.noise.residual(problem.y, problem.A(x0))
             misfit = torch.linalg.vector_norm(residual.flatten(1), dim=1)
             (pull,) = torch.autograd.grad(misfit.sum(), x)
         x, x0 = x.detach(), x0.detach()

@@ -102,6 +102,6 @@ def squared_misfit(problem, x):
     """||y - E[y | x]||^2 of each row, (n,) float64, and its gradient in x."""
     with torch.enable_grad():
         x = x.detach().requires_grad_()
-        L = squares(problem.y - problem.noise.mean(problem.A(x)))
+        L = squares(problem.noise.residual(problem.y, problem.A(x)))
         (slope,) = torch.autograd.grad(L.sum(), x)
     return L.detach(), slope

@@ -74,7 +74,7 @@ class REDDiff(Sampler):
         """The gradient of the log-likelihood, or of -v ||y - A mu||^2 / 2."""
         if self.data_weight is None:
             return gradient(problem, mu)
-        return self.data_weight * problem.A.linearize(mu).H(problem.y - problem.noise.mean(problem.A(mu)))
+        return self.data_weight * problem.A.linearize(mu).H(problem.noise.residual(problem.y, problem.A(mu)))
 
     def step(self, problem, state, t, s, rng):
         mu = state.x

@@ -129,7 +129,7 @@ class STSL(Sampler):
         if self.lam is None:
             fit = log_likelihood(problem, x0)
         else:
-            r = problem.y - problem.noise.mean(problem.A(x0))
+            r = problem.noise.residual(problem.y, problem.A(x0))
             fit = -self.lam * inner(r, r)
         return fit - self.trace.penalty(problem, x, x0, t, rng), x0
 
