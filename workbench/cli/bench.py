@@ -1,4 +1,5 @@
-"""Measure: workbench bench speed times our parts beside others'; workbench bench g2 holds samplers to known values."""
+"""Measure: workbench bench speed times our parts beside others'; g2 and mri hold samplers to known values, overhead to
+the time of their network."""
 
 import json
 import os
@@ -10,7 +11,7 @@ from workbench._errors import BadInput, unknown
 from workbench.cli import Parser
 from workbench.cli._flags import whole
 
-SUITES = ("speed", "g2")
+SUITES = ("speed", "g2", "mri", "overhead")
 POOLS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
 BUSY = 0.5  # load average from which the machine is not quiet
 HEADER = (
@@ -42,7 +43,7 @@ def main(argv):
         raise unknown("suite", args.suite, [*SUITES], "`workbench bench --help`")
     targets = files(args.out, args.suite, args.overwrite)
     about = machine()
-    rows, text, page = (g2 if args.suite == "g2" else speeds)(args.threads)
+    rows, text, page = speeds(args.threads) if args.suite == "speed" else held(args.suite, args.threads)
     found = dict(suite=args.suite, machine=about, rows=rows)
     write(targets, dict(json=json.dumps(found, indent=1) + "\n", md=page(found)))
     print(json.dumps(found, indent=1) if args.json else text(rows))
@@ -71,16 +72,29 @@ def load():
     return os.getloadavg()[0] if hasattr(os, "getloadavg") else None
 
 
-def g2(threads):
-    """The rows of `g2`, and how they are shown."""
-    from workbench.cli import _g2
+def held(suite, threads):
+    """The rows of `g2`, `mri` or `overhead`, in this process, and how they are shown."""
+    from importlib import import_module
+
+    from workbench._allocator import keep_large_blocks
     from workbench.cli._flags import set_threads
 
+    keep_large_blocks()
     set_threads(threads or 1)
-    rows = _g2.rows(
+    module = import_module(f"workbench.cli._{suite}")
+    rows = module.rows(
         say=lambda row: print(f"  {row['name']}, {row['steps']} steps", file=sys.stderr, flush=True)
     )
-    return rows, _g2.table, lambda found: f"# g2\n\n```\n{_g2.table(found['rows'])}\n```\n"
+    return (
+        rows,
+        module.table,
+        getattr(module, "page", lambda found: fenced(suite, module.table(found["rows"]))),
+    )
+
+
+def fenced(suite, text):
+    """A page that holds the table for a terminal as it is."""
+    return f"# {suite}\n\n```\n{text}\n```\n"
 
 
 def files(out, suite, overwrite):
