@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import nn
 
 N, SIZE = 8, 64
-SECONDS = 2.5  # of each sampler, about
+SECONDS = 2.0  # of each sampler, about
 STEPS = 40  # at most
 FREE, BASED = 0.05, 0.10  # of the network's time, without and with gradients of it
 WIDTHS = (24, 48, 96, 192)  # 2.0 million parameters, about 0.1 s a batch of 8 on one thread
@@ -187,6 +187,7 @@ def plans():
     """(name, sampler) of the catalogue, in the form that a large y or a short suite needs; steppers as steppers."""
     from workbench import catalogue
     from workbench.samplers.h_transform import HTransform
+    from workbench.samplers.pigdm import PiGDM
     from workbench.samplers.twists import Isotropic
 
     settings = {
@@ -194,6 +195,8 @@ def plans():
         "noise-space-mcmc": dict(ode_steps=3),
         "d-flow": dict(ode_steps=3),
         "enkg": dict(ode_steps=5),
+        "optimal-boundary": dict(candidates=2, search_steps=2, flow=PiGDM()),
+        "repaint": dict(resamplings=2),
     }
     for entry in catalogue.entries("samplers"):
         kind = entry.card["kind"]
