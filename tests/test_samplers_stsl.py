@@ -7,6 +7,7 @@ import torch
 from truth import DOUBLE, G2, T, X, agrees, at_one_point, gaussian_problem, line_problem, normal, tensor
 
 import workbench as wb
+from workbench._errors import BadInput
 from workbench.samplers._likelihood import log_likelihood
 
 S = wb.samplers
@@ -134,3 +135,56 @@ def test_inversion_is_the_ode_backwards():
     for a, b in zip(times[:-1], times[1:], strict=True):
         state = S.DDIM().step(problem, state, a, b, None)
     assert (state.x - x).abs().mean() < 0.1
+
+
+def nonlinear():
+    """Four numbers tanh(x) of four."""
+    base = gaussian_problem()
+    A = wb.operators.from_function(lambda x: 2 * torch.tanh(x.flatten(-2)), (2, 2), (4,), DOUBLE)
+    return replace(base, A=A, y=torch.full((4,), 0.5, dtype=DOUBLE))
+
+
+def test_inversion_of_a_nonlinear_operator():
+    """One step from the prior's mean, by the Jacobian there."""
+    from workbench.samplers.stsl import back_projection
+
+    problem = nonlinear()
+    t = problem.prior.grid(6)[0]
+    x = problem.prior.denoise(torch.zeros(1, 2, 2, dtype=DOUBLE), t)
+    H = 2 / torch.cosh(x) ** 2
+    wanted = x + H * (0.5 - 2 * torch.tanh(x)) / H.max() ** 2
+    assert (back_projection(problem, t) - wanted).abs().max() < 0.05 * (wanted - x).abs().max()
+    for sampler in (S.STSL(inversion=4), S.STSL.named("paper", lam=0.05)):
+        assert torch.isfinite(wb.sample(problem, sampler, n=2, steps=4, progress=False).samples).all()
+
+
+def test_inversion_of_counts():
+    """Counts come in units of A(x)."""
+    from workbench.samplers.stsl import back_projection
+
+    base = gaussian_problem()
+    A = wb.operators.Dense(base.A.matrix.abs(), shape=(2, 2))
+    x = torch.ones(2, 2, dtype=DOUBLE)
+    noise = wb.noise.Poisson(gain=100.0, background=2.0)
+    problem = replace(base, A=A, noise=noise, y=(100 * A(x) + 2).round())
+    wanted = A.H(A(x)) / torch.linalg.matrix_norm(A.matrix, 2) ** 2
+    assert (back_projection(problem, tensor(9.0))[0] - wanted).abs().max() < 0.02 * wanted.abs().max()
+    post = wb.sample(problem, S.STSL(inversion=4), n=2, steps=4, progress=False)
+    assert torch.isfinite(post.samples).all()
+
+
+def test_published_trace_counts_real_numbers():
+    """A complex signal of four has eight, and each eps is of unit variance in each."""
+    problem, n = gaussian_problem(torch.complex128), 40000
+    x, s = normal(1, 2, 2, seed=3, dtype=torch.complex128), tensor(0.8)
+    x0 = problem.prior.denoise(x, s)
+    got = S.IdentityTrace(eta=0.02).penalty(problem, x.expand(n, 2, 2), x0.expand(n, 2, 2), s, wb.Rng(2))
+    C = problem.prior.cov()
+    hessian = -torch.linalg.inv(C + 0.64 * torch.eye(4, dtype=C.dtype))
+    assert abs(got.mean() - 0.02 / 4 * hessian.trace().real) < 5 * got.std() / n**0.5
+
+
+def test_constructor_refuses_nonsense():
+    for fields in (dict(lam=-1.0), dict(inner=0), dict(inversion=-1), dict(inner=1.5)):
+        with pytest.raises(BadInput, match="STSL"):
+            S.STSL(**fields)

@@ -1,15 +1,16 @@
 """STSL: second-order Tweedie from a surrogate loss."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 
-from workbench._errors import BadInput
+from workbench.noise.gaussian import Gaussian
 from workbench.operators._linear import Linear
 from workbench.samplers._ancestral import ancestral
-from workbench.samplers._likelihood import log_likelihood, steepness
-from workbench.samplers._reals import rows
+from workbench.samplers._checks import not_negative, positive, whole
+from workbench.samplers._likelihood import gradient, log_likelihood, steepness
+from workbench.samplers._reals import as_reals, rows
 from workbench.samplers._sampler import Sampler, State
 
 
@@ -49,13 +50,18 @@ class OperatorTrace:
 class IdentityTrace:
     """The paper's stand-in, tr(Cov[x0 | x_t]) for tr(A Cov A^H), by one random vector of the signal.
 
-    eta: the paper's, with (eta / d) eps^T (s(x + eps) - s(x)), eps ~ N(0, I), at every noise level (0.02 published).
+    eta: the paper's, with (eta / d) eps^T (s(x + eps) - s(x)), eps ~ N(0, I), at every noise level (0.02 published), d the real
+    numbers of a signal.
     None takes likelihood units, ||A||^2 / (2 sigma_y^2) tr Cov, an upper bound of the exact penalty, and a difference
     over `delta` sigma_t in place of 1.
     """
 
     eta: float | None = None
     delta: float = 0.1
+
+    def __post_init__(self):
+        not_negative("IdentityTrace", eta=self.eta)
+        positive("IdentityTrace", delta=self.delta)
 
     def penalty(self, problem, x, x0, t, rng):
         process, v = problem.prior.process, rng.normal(x)
@@ -65,7 +71,7 @@ class IdentityTrace:
             curved = alpha * bend(problem.prior, x, x0, t, v, ones) - inner(
                 v, v
             )  # sigma^2 v^T grad^2 log p v
-            return self.eta / x[0].numel() / sigma**2 * curved
+            return self.eta / as_reals(x[:1]).numel() / sigma**2 * curved
         v = signs(v)
         delta = self.delta * sigma / inner(v, v).sqrt()
         sharp = torch.as_tensor(steepness(problem, x0.detach())).flatten()
@@ -97,12 +103,13 @@ class STSL(Sampler):
     lam: the paper's, a constant weight of ||y - A xhat||^2 with steps of size 1. None takes likelihood units: the
     `inner` steps share the push that the guidance gives a DDIM step, (sigma_t^2 / alpha_t) (alpha_s - alpha_t sigma_s /
     sigma_t), each no longer than what is stable, alpha^2 / ||Sigma_y^{-1/2} A||^2.
-    inversion: DDIM steps that take A^H y up to the first noise level, where the paper starts (50); 0 starts from noise.
+    inversion: DDIM steps that take A^H y / ||A||^2 up to the first noise level, where the paper starts (50); 0 starts
+    from noise. y is that of the Gaussian stand-in; where A is not linear it is one step from the prior's mean.
     Pixel form of Rout et al. 2024, Alg. 1 (no public code; its inner update is our reading).
     """
 
     card = dict(kind="sampler", exactness="B", needs="gradient", complex=True, nonlinear=True, poisson=True,
-                cost="K (2 NFE + 2 VJP) + 1 NFE", source="Rout et al. 2024")  # fmt: skip
+                cost="K (2 NFE + 2 VJP) + 1 NFE, K inner (5)", source="Rout et al. 2024")  # fmt: skip
     published = dict(paper=dict(lam=1.0, inner=5, inversion=50, trace=IdentityTrace(eta=0.02)))
 
     inner: int = 5
@@ -111,16 +118,14 @@ class STSL(Sampler):
     trace: Any = field(default_factory=IdentityTrace)
 
     def __post_init__(self):
-        if self.inner < 1 or self.inversion < 0:
-            raise BadInput(
-                f"STSL: inner = {self.inner} should be at least 1 and inversion = {self.inversion} not negative"
-            )
+        whole("STSL", inner=self.inner)
+        whole("STSL", least=0, inversion=self.inversion)
+        not_negative("STSL", lam=self.lam)
 
     def init(self, problem, n, t, rng):
         if self.inversion == 0:
             return super().init(problem, n, t, rng)
-        x = problem.A.linearize(torch.zeros(1, *problem.A.in_shape, dtype=problem.A.in_dtype)).H(problem.y)
-        x = x.reshape(1, *problem.A.in_shape) / max(problem.A.norm() ** 2, 1e-30)
+        x = back_projection(problem, t)
         return State(invert(problem.prior, x, t, self.inversion).expand(n, *x.shape[1:]).clone())
 
     def bound(self, problem, x, t, rng):
@@ -156,6 +161,16 @@ class STSL(Sampler):
         push = sigma**2 / alpha * (process.alpha(s) - alpha * process.sigma(s) / sigma)
         stable = alpha**2 / torch.as_tensor(steepness(problem, x0))
         return torch.minimum(push / self.inner, stable).to(x0.dtype.to_real())
+
+
+def back_projection(problem, t):
+    """A^H y / ||A||^2 of a linear A; of others x + H^H (y - A(x)) / ||H||^2, x the prior's mean and H A's Jacobian there."""
+    prior, twin = problem.prior, replace(problem.gaussian, noise=Gaussian(1.0))
+    x = torch.zeros(1, *prior.shape, dtype=prior.dtype, device=problem.y.device)
+    if not isinstance(problem.A, Linear):
+        x = prior.denoise(x, t)
+    size = torch.as_tensor(steepness(twin, x), device=x.device).clamp_min(1e-30)
+    return x + gradient(twin, x) / size.to(x.dtype.to_real())
 
 
 def invert(prior, x, t, steps):
