@@ -4,9 +4,11 @@ from dataclasses import replace
 
 import pytest
 import torch
+from test_samplers_guided_generation import blurred, in_deviations
 from truth import DOUBLE, G2, g2_run, gaussian_problem, normal
 
 import workbench as wb
+from workbench._errors import BadInput
 from workbench.diffusion import VariancePreserving
 
 REDDiff = wb.samplers.REDDiff
@@ -81,3 +83,33 @@ def test_reference_row(steps, sw2, trace):
 def test_spread_is_not_the_posterior():
     """The control of the claim: a point estimate's spread over seeds is far below the posterior's."""
     assert g2_run(REDDiff(), 300, n=500).trace < 0.5 * G2.exact.cov().trace()
+
+
+def test_noise_is_not_fitted():
+    """lam by default, in units of the likelihood: on a blurred field within a posterior deviation, and far at 0.25."""
+    problem, variance = blurred()
+    off = lambda sampler: in_deviations(
+        problem, variance, wb.sample(problem, sampler, n=12, steps=100, progress=False).samples
+    )[0]
+    assert off(REDDiff()) < 0.9 < 3 < off(REDDiff(lam=0.25))
+    assert (REDDiff().weight(G2, torch.zeros(2, 2)) / (0.3 * 1.25 / 0.09) - 1).abs().max() < 1e-3
+
+
+def test_spread_is_drawn_about_mu():
+    """x_t = alpha (mu + sigma_q eps') + sigma eps in the residual too: lam (mu + sigma_q eps' - xhat)."""
+    problem, mu = gaussian_problem(), normal(3, 2, 2, seed=8)
+    sampler, (t, s) = REDDiff(lam=0.7, spread=0.5, lr=0.1), problem.prior.grid(5)[2:4]
+    state = replace(sampler.init(problem, 3, t, wb.Rng(0)), x=mu)
+    rng = wb.Rng(4)
+    eps, near = rng.normal(mu), 0.5 * rng.normal(mu)
+    x0 = problem.prior.denoise(mu + near + t * eps, t)
+    plain = REDDiff(lam=0.0).gradient(problem, mu, t, eps)
+    wanted = 0.7 * (mu + near - x0) + plain
+    got = sampler.step(problem, state, t, s, wb.Rng(4)).first / 0.1
+    assert (got - wanted).abs().max() < 1e-9
+
+
+def test_constructor_refuses_nonsense():
+    for fields in (dict(data_weight=-1.0), dict(lam=-1.0), dict(lr=float("nan")), dict(data_weight=1.0)):
+        with pytest.raises(BadInput, match="REDDiff"):
+            REDDiff(**fields)
