@@ -217,7 +217,7 @@ def test_sk_rock_stationary_law(stages, eta):
 @pytest.mark.parametrize("stages", [3, 10, 20])
 def test_sk_rock_is_stable_as_far_as_it_says(stages):
     w0, w1, T = chebyshev(stages, 0.05)
-    longest = 2 * S.SKROCK(stages=stages).reach
+    longest = S.SKROCK(stages=stages).limit
     for share in torch.linspace(0.001, 1, 400).tolist():
         assert polynomials(-share * longest, stages, 0.05)[0].abs() < 1
     limit = (1 + w0) / w1  # where w_0 + w_1 z leaves [-1, 1]
@@ -227,9 +227,35 @@ def test_sk_rock_is_stable_as_far_as_it_says(stages):
     assert longest > 0.3 * stages * 2 * stages  # ULA with as many denoiser calls reaches 2 a call
 
 
+@pytest.mark.parametrize("stages", [2, 3, 5, 10])
+def test_sk_rock_default_step_is_right_within_a_tenth(stages):
+    """In every direction, by the closed form; a fifth longer is not, and half of the longest stable one is far off."""
+
+    def off(longest):
+        z = torch.linspace(1e-3, 1, 300, dtype=DOUBLE) * longest
+        A, B = torch.stack([torch.stack(polynomials(-v, stages, 0.05)) for v in z.tolist()], 1)
+        return (2 * z * B**2 / (1 - A**2) - 1).abs().max()
+
+    sampler = S.SKROCK(stages=stages)
+    assert off(sampler.reach) <= 0.1001 < off(1.2 * sampler.reach)
+    if stages == 10:
+        assert off(0.5 * sampler.limit) > 0.5
+
+
+def test_sk_rock_deviation_at_the_default():
+    """Of draws, in coordinates in which the target is a standard normal."""
+    problem, kappa, n = gaussian_problem(), 0.3, 4000
+    P, mean = smoothed(problem, kappa)
+    values, vectors = torch.linalg.eigh(P)
+    x = wb.sample(problem, S.SKROCK(sigma=kappa), n=n, steps=150, progress=False).samples
+    _, cov = moments((x.flatten(1) - mean) @ (vectors * values.sqrt()))
+    assert (cov.diagonal() - 1).abs().max() < 0.1 + 4 * sqrt(2 / n)
+
+
 def test_sk_rock_on_g2():
     """100 steps of 10 stages do what 1000 of ULA do, with longer steps than ULA could take."""
-    got = g2_run(S.SKROCK(sigma=0.1), 60, n=N)
+    delta = 86.5 / (100 + 1.25 / 0.09)  # half of the longest stable step
+    got = g2_run(S.SKROCK(sigma=0.1, delta=delta, stages=10), 60, n=N)
     assert got.sw2 < 0.06 and abs(got.trace - 1.374) < 0.1 and abs(got.residual - 0.404) < 0.04
 
 
@@ -274,6 +300,26 @@ def test_ald_reaches_its_biased_target():
         x = sampler.step(G2, S.ALD.State(x), t, s, wb.Rng(0).at(i)).x
     distance = lambda law: sliced_wasserstein(x, law.sample(N, 7), law=law, repeats=2, seed=0).value
     assert distance(target) < 0.07 and distance(G2.exact) > 0.2
+
+
+def test_ald_keeps_up_with_its_levels():
+    """100 levels on a smooth field under a blur: near the posterior in mean and spread, and far with slow steps."""
+    from test_samplers_guided_generation import blurred, in_deviations
+
+    problem, variance = blurred()
+    run = lambda sampler: in_deviations(
+        problem, variance, wb.sample(problem, sampler, n=24, steps=100, progress=False).samples
+    )
+    (error, ratio), (slow, wide) = run(S.ALD()), run(S.ALD(repeats=3, ratio=0.1))
+    assert error < 0.4 and ratio < 1.15 and slow > 0.6 and wide > 1.4
+
+
+def test_ald_refuses_what_diverges():
+    for fields in (dict(rule=Inflated(0.5)), dict(ratio=1.0), dict(repeats=1.5), dict(ratio=float("inf"))):
+        with pytest.raises(BadInput, match="ALD"):
+            S.ALD(**fields)
+    with pytest.raises(BadInput, match="stages"):
+        S.SKROCK(stages=2.5)
 
 
 def test_ald_published_rule_and_end():

@@ -4,9 +4,11 @@ from dataclasses import dataclass, field
 
 import torch
 
+from workbench._errors import BadInput
+from workbench.samplers._checks import positive, whole
 from workbench.samplers._likelihood import gradient, steepness
 from workbench.samplers._sampler import Sampler, State
-from workbench.samplers.ula import positive, smoothed_score
+from workbench.samplers.ula import smoothed_score
 
 
 @dataclass(frozen=True)
@@ -17,6 +19,9 @@ class Inflated:
     """
 
     spread: float = 1.0
+
+    def __post_init__(self):
+        positive("Inflated", spread=self.spread)
 
     def __call__(self, problem, x, kappa):
         return gradient(problem, x) / (1 + self.spread**2 * steepness(problem, x) * kappa**2)
@@ -37,20 +42,27 @@ class ALD(Sampler):
 
     delta_i = ratio kappa_i^2.  s_i: the score of the signal with noise kappa_i. A level left to itself reaches
     p_i(x) exp(-||y - A x||^2 / 2 (sigma_y^2 + gamma_i^2)), so the law is right only for slow annealing and gamma -> 0.
-    rule: the data term, Inflated() in likelihood units or NoiseFree(). The last level ends with a denoising.
+    ratio: stable under Inflated where ratio (1 + 1 / spread^2) < 2; small ones lag behind the levels unless there are
+    many. rule: the data term, Inflated() in likelihood units or NoiseFree(). The last level ends with a denoising.
     Published (Jalal et al. 2021, public code): 2311 levels from 232 to 0.0066, where the last step is 9e-7.
     """
 
     card = dict(kind="sampler", exactness="B", needs="gradient", complex=True, nonlinear=True, poisson=True,
-                cost="3 NFE", source="Jalal et al. 2021")  # fmt: skip
+                cost="K NFE, K repeats (5)", source="Jalal et al. 2021")  # fmt: skip
     published = dict(csgm_mri=dict(repeats=3, ratio=9e-7 / 0.0066**2, rule=NoiseFree()))
 
-    repeats: int = 3
-    ratio: float = 0.1
+    repeats: int = 5
+    ratio: float = 0.5
     rule: Inflated | NoiseFree = field(default_factory=Inflated)
 
     def __post_init__(self):
-        positive("ALD", repeats=self.repeats, ratio=self.ratio)
+        whole("ALD", repeats=self.repeats)
+        positive("ALD", ratio=self.ratio)
+        if isinstance(self.rule, Inflated) and not self.ratio * (1 + self.rule.spread**-2) < 2:
+            raise BadInput(
+                f"ALD: ratio = {self.ratio} diverges with spread = {self.rule.spread}; it should be under "
+                f"{2 / (1 + self.rule.spread**-2):g}"
+            )
 
     def step(self, problem, state, t, s, rng):
         prior = problem.prior
