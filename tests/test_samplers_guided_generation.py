@@ -9,13 +9,15 @@ from truth import DOUBLE, G2, g2_grid, gaussian_problem, normal, tensor
 
 import workbench as wb
 from theory import distributions
+from theory.distributions.gaussian_field import GaussianField, power_law
 from workbench._errors import BadInput
 from workbench.diffusion import VariancePreserving
 from workbench.diffusion.grids import karras
+from workbench.operators.blur import CircularBlur, gaussian_kernel
 from workbench.operators.mask import Mask
 from workbench.samplers._ancestral import moments
 from workbench.samplers._guidance import Guidance
-from workbench.samplers.adaptive_guidance import DROWNED, FREE, HEARD
+from workbench.samplers.adaptive_guidance import DROWNED, FREE, HEARD, Cosine, Negligible
 from workbench.samplers.h_transform import Calibrated, Power
 from workbench.samplers.minority import Classifier, SelfScore, minority_score, train_classifier
 from workbench.samplers.ts_diff import Mean, Quantile
@@ -34,17 +36,17 @@ def adaptive(n=64, **fields):
 
 def test_guidance_that_is_never_left_is_the_full_one():
     full = wb.sample(G2, S.DDPM(guidance=S.MomentMatching()), n=64, grid=GRID, progress=False)
-    never = adaptive(threshold=2.0)
+    never = adaptive(rule=Cosine(2.0))
     assert (never.samples - full.samples).abs().max() < 1e-12
     assert (never.cost.denoiser, never.cost.vjp) == (full.cost.denoiser, full.cost.vjp)
 
 
 def test_rows_that_switched_cost_no_products():
     """And the farther from the full guidance the earlier they switch: the distance is what adaptive guidance loses."""
-    full = adaptive(threshold=2.0)
+    full = adaptive(rule=Cosine(2.0))
     gaps, products = [], []
     for threshold in (0.999, 0.9):
-        post = adaptive(threshold=threshold)
+        post = adaptive(rule=Cosine(threshold))
         gaps.append((post.samples - full.samples).square().sum(1).mean().sqrt().item())
         products.append(post.cost.vjp)
         assert post.cost.denoiser == full.cost.denoiser
@@ -54,7 +56,7 @@ def test_rows_that_switched_cost_no_products():
 
 def test_each_row_switches_once():
     """Stages only rise; a row is guided until its cosine is high, however high it was in noise, and left to the prior after."""
-    sampler, rng = S.AdaptiveGuidance(threshold=0.97), wb.Rng(0)
+    sampler, rng = S.AdaptiveGuidance(rule=Cosine(0.97)), wb.Rng(0)
     state = sampler.init(G2, 50, GRID[0], rng.at(0))
     assert (state.stage == DROWNED).all()
     seen = []
@@ -77,7 +79,7 @@ def sampler_step(x, t, s, rng, guidance):
 
 def test_weight_extrapolates_from_the_prior():
     problem, x, t = gaussian_problem(), normal(3, 2, 2, seed=6), tensor(0.7)
-    sampler = S.AdaptiveGuidance(weight=3.0, threshold=2.0, eta=0.0)
+    sampler = S.AdaptiveGuidance(weight=3.0, rule=Cosine(2.0), eta=0.0)
     state = sampler.State(x, stage=torch.zeros(3, dtype=torch.long))
     moved = sampler.step(problem, state, t, tensor(0.0), wb.Rng(0)).x
     plain, guided = problem.prior.denoise(x, t), problem.exact.denoise(x, t)
@@ -98,7 +100,7 @@ def test_draws_of_a_row_do_not_depend_on_who_has_switched():
     run = lambda batch: (
         wb.sample(
             G2,
-            S.AdaptiveGuidance(full=Drawing(), threshold=0.97),
+            S.AdaptiveGuidance(full=Drawing(), rule=Cosine(0.97)),
             n=12,
             grid=GRID,
             batch=batch,
@@ -106,6 +108,57 @@ def test_draws_of_a_row_do_not_depend_on_who_has_switched():
         ).samples
     )
     assert (run(12) - run(1)).abs().max() < 1e-9
+
+
+def blurred():
+    """A smooth field under a blur, its data and its posterior's variances."""
+    prior = GaussianField(power_law((16, 16), dtype=DOUBLE))
+    A, noise = CircularBlur(gaussian_kernel((16, 16), 1.0, dtype=DOUBLE)), wb.noise.Gaussian(0.1)
+    problem = wb.Problem(prior, A, noise, y=noise.sample(A(prior.sample(1, 3)[0]), 1))
+    return problem, problem.exact.sample(300, 7).var(0)
+
+
+def in_deviations(problem, variance, x):
+    """The rms error of the mean, and the ratio of deviations, in those of the posterior."""
+    off = x.mean(0) - problem.exact.mean()
+    return (off.square() / variance).mean().sqrt().item(), (x.var(0) / variance).mean().sqrt().item()
+
+
+def test_guidance_of_a_field_is_left_at_the_end():
+    """A tenth of the products are saved, for less than a tenth of a posterior deviation; the cosine saves none."""
+    problem, variance = blurred()
+    run = lambda sampler: wb.sample(problem, sampler, n=6, steps=60, progress=False)
+    fields = dict(full=S.SelfGuidance())
+    full, mine = run(S.DDPM(guidance=S.SelfGuidance())), run(S.AdaptiveGuidance(**fields))
+    assert mine.cost.vjp < 0.9 * full.cost.vjp and mine.cost.denoiser == full.cost.denoiser
+    lost = ((mine.samples - full.samples).square() / variance).mean().sqrt()
+    assert 0 < lost < 0.1
+    exact = run(S.DDPM(guidance=S.MomentMatching()))
+    assert (
+        run(S.AdaptiveGuidance()).cost.vjp < exact.cost.vjp == run(S.AdaptiveGuidance(rule=Cosine())).cost.vjp
+    )
+    assert run(S.AdaptiveGuidance(rule=Negligible(0.0), **fields)).cost.vjp == full.cost.vjp
+
+
+def test_tsdiff_of_a_field():
+    """In likelihood units, without tuning."""
+    problem, variance = blurred()
+    error, ratio = in_deviations(
+        problem, variance, wb.sample(problem, S.TSDiff(), n=24, steps=100, progress=False).samples
+    )
+    assert error < 0.82 and ratio < 1.2
+
+
+def test_tsdiff_temperature_is_the_variance_along_the_slope():
+    problem, x, t, s = gaussian_problem(), normal(3, 2, 2, seed=6), tensor(0.7), tensor(0.4)
+    A, C = matrix(problem), torch.linalg.inv(torch.linalg.inv(problem.prior.cov()) + EYE / 0.49)
+    x0 = problem.prior.denoise(x, t).flatten(1)
+    g = (problem.y - x0 @ A.mT) @ A / 0.16
+    v = ((g @ C) * g).sum(1, keepdim=True) / g.square().sum(1, keepdim=True)
+    guided = x0 + g @ C / (1 + torch.linalg.matrix_norm(A, 2) ** 2 / 0.16 * v)
+    mean, tau = moments(problem.prior.process, x, guided.reshape(3, 2, 2), t, s)
+    moved = S.TSDiff().step(problem, S.TSDiff.State(x), t, s, wb.Rng(3)).x
+    assert (moved - mean - tau * wb.Rng(3).normal(x)).abs().max() < 2e-3
 
 
 # --- TSDiff -------------------------------------------------------------------------------------------------------------
@@ -382,3 +435,17 @@ def test_classifier_guidance_finds_low_density(classifier):
     guided = S.MinorityGuidance.named("paper", score=Classifier(classifier[2]))
     usual = S.MinorityGuidance.named("paper", score=Classifier(classifier[2], label=0))
     assert run(guided) < run(S.DDPM()) - 0.3 and run(usual) > run(guided) + 0.3
+
+
+def test_constructors_refuse_nonsense():
+    for make in (
+        lambda: S.MinorityGuidance(weight=float("nan")),
+        lambda: SelfScore(level=0.0),
+        lambda: Quantile(2.0),
+        lambda: S.TSDiffRefiner(temperature=-1.0),
+        lambda: S.TSDiff(weight=-1.0),
+        lambda: S.AdaptiveGuidance(eta=3.0),
+    ):
+        with pytest.raises(BadInput, match="should"):
+            make()
+    assert not S.MinorityGuidance().uses_data

@@ -40,7 +40,8 @@ class HTransform(Guidance):
     The drift towards y whose weight fades with the noise; the operator is not used if a reference is given.
     reference: (*shape); None makes one of the data, xhat + (W^H W + ridge I)^{-1} W^H (w - W xhat) with the whitened
     operator, the pseudo-inverse where y measures and xhat where it does not (linear A).  weight: omega(kappa), Power()
-    or Calibrated(). A point of view, not a posterior, unless calibrated. Coarse-guided generation 2026, eq. 9.
+    or Calibrated(). With a reference no operator is asked for, so A may be of any kind; without one it must be linear.
+    A point of view, not a posterior, unless calibrated. Coarse-guided generation 2026, eq. 9.
     """
 
     card = dict(kind="guidance", exactness="P", needs="prox", complex=True, nonlinear=False, poisson=True,

@@ -8,6 +8,7 @@ import torch
 from workbench._rng import Rng
 from workbench.priors._prior import Prior
 from workbench.samplers._ancestral import ancestral
+from workbench.samplers._checks import not_negative, positive
 from workbench.samplers._reals import as_reals, squares
 from workbench.samplers._sampler import Sampler, State
 
@@ -28,6 +29,9 @@ class SelfScore:
     more denoiser call and its product.  level: kappa_m (default: the geometric middle of the prior's noise range)."""
 
     level: float | None = None
+
+    def __post_init__(self):
+        positive("SelfScore", level=self.level)
 
     def log_prob(self, prior, x, t, rng):
         low, high = prior.noise_range
@@ -71,8 +75,12 @@ class MinorityGuidance(Sampler):
                 cost="2 NFE + 2 VJP", source="Um et al. 2024")  # fmt: skip
     published = dict(paper=dict(weight=3.5))
 
+    uses_data = False
     weight: float = 0.5
     score: SelfScore | Classifier = field(default_factory=SelfScore)
+
+    def __post_init__(self):
+        not_negative("MinorityGuidance", weight=self.weight)
 
     def bind(self, problem, rng=None):
         """The tilted prior."""

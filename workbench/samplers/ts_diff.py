@@ -5,11 +5,12 @@ from dataclasses import dataclass, field
 import torch
 
 from workbench.samplers._ancestral import moments
+from workbench.samplers._checks import not_negative, positive, within
 from workbench.samplers._guidance import Guidance
 from workbench.samplers._likelihood import gradient, steepness
-from workbench.samplers._reals import as_reals, from_reals
+from workbench.samplers._reals import as_reals, from_reals, rows, squares
 from workbench.samplers._sampler import Sampler, State
-from workbench.samplers.ula import positive, resolved_length
+from workbench.samplers.ula import resolved_length
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,9 @@ class Quantile:
     """
 
     level: float | None = None
+
+    def __post_init__(self):
+        within("Quantile", 0, 1, level=self.level)
 
     def __call__(self, problem, x0, rng):
         W, w = problem.white
@@ -59,6 +63,9 @@ class SelfGuidance(Guidance):
     energy: Mean | Quantile = field(default_factory=Mean)
     weight: float | None = None
 
+    def __post_init__(self):
+        not_negative("SelfGuidance", weight=self.weight)
+
     def pull(self, problem, x, x0, covariance, t, rng):
         w = calibrated(problem, x0, t) if self.weight is None else self.weight
         return w * self.energy(problem, x0, rng)
@@ -69,8 +76,11 @@ class TSDiff(Sampler):
     """x_s = x'_s - w tau^2 grad_{x_t} E(xhat), x'_s a DDPM step and tau^2 its variance.
 
     The published update, whose push at a step is smaller than that of SelfGuidance by (alpha_s / alpha_t) sigma_s^2 /
-    sigma_t^2, the ratio of tau^2 to what moves the mean. energy and weight as there.
-    Kollovieh et al. 2023, Alg. 1; weights there are tuned per data set, with E = ||y - xhat||^2 / 2.
+    sigma_t^2, the ratio of tau^2 to what moves the mean.  energy: as there.  weight: None gives the push that moves the
+    mean, at the temperature 1 / (1 + ||A'||^2 v) with v = <g, Cov g> / ||g||^2, the variance of p(x0 | x_t) along the
+    energy's slope g, which the same product gives: a step never overshoots along g. Given ones are the published w,
+    tuned per data set with E = ||y - xhat||^2 / 2; in units of the likelihood 1 diverges where the data are sharp.
+    Kollovieh et al. 2023, Alg. 1.
     """
 
     card = dict(name="tsdiff", kind="sampler", exactness="B", needs="gradient", complex=True, nonlinear=True, poisson=True,
@@ -80,16 +90,27 @@ class TSDiff(Sampler):
     energy: Mean | Quantile = field(default_factory=Mean)
     weight: float | None = None
 
+    def __post_init__(self):
+        not_negative("TSDiff", weight=self.weight)
+
     def step(self, problem, state, t, s, rng):
         process, x = problem.prior.process, state.x
         x0, covariance = problem.prior.tweedie(x, t)
+        slope = self.energy(problem, x0, rng)
+        shift = covariance(slope)  # (sigma^2 / alpha) J^T slope
+        if self.weight is None:
+            x0 = x0 + along(problem, x0, slope, shift) * shift
         mean, tau = moments(process, x, x0, t, s)
-        if not tau > 0:
-            return State(mean)
-        w = calibrated(problem, x0, t) if self.weight is None else self.weight
-        pull = w * self.energy(problem, x0, rng)
-        up = process.alpha(t) / process.sigma(t) ** 2 * covariance(pull)  # J^T pull
-        return State(mean + tau**2 * up + tau * rng.normal(x))
+        if self.weight is not None and tau > 0:
+            mean = mean + tau**2 * self.weight * process.alpha(t) / process.sigma(t) ** 2 * shift
+        return State(mean + tau * rng.normal(x) if tau > 0 else mean)
+
+
+def along(problem, x0, slope, shift):
+    """1 / (1 + ||A'||^2 v), v = <slope, shift> / ||slope||^2 of each row, for shift = Cov slope: (n, 1, ...)."""
+    dot = (as_reals(slope).double() * as_reals(shift).double()).sum(1).clamp_min(0)
+    v = rows(dot / squares(slope).clamp_min(torch.finfo(torch.float64).tiny), x0)
+    return 1 / (1 + torch.as_tensor(steepness(problem, x0)).to(v) * v)
 
 
 @dataclass(frozen=True)
@@ -114,6 +135,7 @@ class TSDiffRefiner(Sampler):
 
     def __post_init__(self):
         positive("TSDiffRefiner", level=self.level, delta=self.delta)
+        not_negative("TSDiffRefiner", weight=self.weight, temperature=self.temperature)
 
     def grid(self, prior, steps):
         """Iteration numbers."""
