@@ -13,6 +13,7 @@ from workbench._errors import BadInput
 from workbench.diffusion import VariancePreserving
 from workbench.diffusion.flow import Flow
 from workbench.diffusion.grids import karras
+from workbench.priors._prior import Prior
 from workbench.samplers.super_diff import equal_growth, far_log_densities, log_density_change, scores
 
 S = wb.samplers
@@ -84,7 +85,9 @@ def test_or_is_the_mixture(process):
 
 def test_shares_follow_temperature():
     log_q = tensor([[0.0, 1.0], [2.0, -1.0]])
-    shares = lambda **fields: S.SuperDiffOr(others=(1,), **fields).shares(log_q, None, None, None)
+    shares = lambda **fields: S.SuperDiffOr(others=(mixture((1.0, 0.0, 1.0)),), **fields).shares(
+        log_q, None, None, None
+    )
     assert agrees(shares()[:, 1], [0.731059, 0.047426])
     assert agrees(shares(temperature=2.0)[:, 1], [0.880797, 0.002473])
     assert agrees(shares(biases=(1.0, 0.0))[:, 1], [0.5, 0.017986])
@@ -216,3 +219,65 @@ def test_first_weights_of_a_product():
     state = S.FKCProduct(others=(q1,), weights=(0.4,)).init(of(q0), 50, tensor(60.0), wb.Rng(0))
     true = 0.4 * (q1.log_prob(state.x, 60.0) - q0.log_prob(state.x, 60.0))
     assert (state.log_w - true).abs().max() < 1e-3 < true.abs().max()
+
+
+# --- what they are given ------------------------------------------------------------------------------------------------
+
+
+class Network(Prior):
+    """A denoiser without a density, that knows a range of noise levels."""
+
+    def __init__(self, law, noise_range):
+        self.law, self.shape, self.dtype = law, law.shape, law.dtype
+        self.process, self.noise_range = law.process, noise_range
+
+    def denoise(self, x, t):
+        return self.law.denoise(x, t)
+
+
+@pytest.mark.parametrize("kind", [S.SuperDiffOr, S.SuperDiffAnd, S.Product, S.FKCProduct])
+def test_networks_are_not_asked_beyond_their_range(kind):
+    """A little beyond is let pass; a law with a density knows every level."""
+    law = mixture((1.0, 0.5, 0.8))
+    run = lambda other: wb.sample(
+        of(law), kind(others=(other,)), n=2, grid=[20.0, 3.0, 0.1], progress=False
+    ).samples.isfinite()
+    for known in (Network(law, (0.1, 20.0)), Network(law, (0.12, 15.0)), law):
+        assert run(known).all()
+    for unknown in (Network(law, (0.1, 5.0)), Network(law, (1.0, 20.0))):
+        with pytest.raises(BadInput, match="noise"):
+            run(unknown)
+    with pytest.raises(BadInput, match="noise"):
+        run(Network(law, (0.1, 5.0)).under(VariancePreserving()))
+
+
+@pytest.mark.parametrize("kind", [S.SuperDiffOr, S.Product, S.FKCProduct])
+def test_others_are_a_tuple_of_priors_or_guidances(kind):
+    for others in (("a",), S.MomentMatching(), [S.MomentMatching()], (S.MomentMatching,)):
+        with pytest.raises(BadInput, match="others"):
+            kind(others=others)
+
+
+class Drawn:
+    """A guidance that shows the first number it draws."""
+
+    def __init__(self, seen):
+        self.seen = seen
+
+    def bind(self, problem, rng=None):
+        self.seen.append(rng.normal(torch.zeros(1, 1, dtype=DOUBLE)).item())
+        return problem.prior
+
+
+def test_each_member_has_draws_of_its_own():
+    seen = []
+    S.Product(others=(Drawn(seen), Drawn(seen))).bind(of(mixture((1.0, 0.5, 0.8))), wb.Rng(0))
+    assert len(seen) == 2 and seen[0] != seen[1]
+
+
+def test_combinations_say_whether_they_use_the_data():
+    law = mixture((1.0, 0.5, 0.8))
+    for kind in (S.SuperDiffOr, S.SuperDiffAnd, S.Product, S.FKCProduct):
+        assert not kind().uses_data and not kind(others=(law,)).uses_data
+        assert kind(others=(law, S.MomentMatching())).uses_data
+    assert not S.FKCProduct.evidence and S.FKCProduct.pools

@@ -1,6 +1,7 @@
 """Products of priors: sums of scores, and the weights that make them right."""
 
 from dataclasses import dataclass, field
+from math import isfinite
 from typing import Any
 
 import torch
@@ -10,14 +11,17 @@ from workbench.priors._prior import Prior
 from workbench.samplers._ancestral import ancestral
 from workbench.samplers._sampler import Sampler, State
 from workbench.samplers.resampling import Resample, Systematic
-from workbench.samplers.super_diff import as_priors, far_log_densities, inner, mixed, scores
+from workbench.samplers.super_diff import as_priors, check_others, far_log_densities, inner, mixed, scores
 
 
 def exponents(who, others, weights):
     """(1 - sum w, w_1, ...): of the problem's prior and the others; w_i = 1 if not given."""
+    check_others(who, others)
     weights = weights or (1.0,) * len(others)
     if len(weights) != len(others):
         raise BadInput(f"{who}: weights = {weights} should be {len(others)} numbers, one for each of others")
+    if not all(isfinite(w) for w in weights):
+        raise BadInput(f"{who}: weights = {weights} should be finite")
     return (1 - sum(weights), *weights)
 
 
@@ -53,6 +57,8 @@ class Product(Sampler):
     others: tuple = ()
     weights: tuple = ()
 
+    uses_data = property(lambda self: not all(isinstance(other, Prior) for other in self.others))
+
     def __post_init__(self):
         exponents("Product", self.others, self.weights)
 
@@ -83,6 +89,9 @@ class FKCProduct(Sampler):
     others: tuple = ()
     weights: tuple = ()
     resample: Resample = field(default_factory=Systematic)
+
+    evidence, pools = False, True  # the mean weight is the normaliser of the product, and not p(y)
+    uses_data = property(lambda self: not all(isinstance(other, Prior) for other in self.others))
 
     def __post_init__(self):
         exponents("FKCProduct", self.others, self.weights)

@@ -1,28 +1,75 @@
 """SuperDiff: several priors superposed by their densities, which are tracked along the trajectory at no extra cost."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from workbench._errors import BadInput
-from workbench.priors._prior import Prior
+from workbench.priors._prior import Prior, _Under
 from workbench.samplers import _sampler
+from workbench.samplers._checks import positive
 from workbench.samplers._reals import as_reals, rows
 from workbench.samplers._sampler import Sampler
 
 
 def as_priors(problem, others, rng, who):
-    """The problem's prior and the others, priors or guidances of the problem, all under its process."""
+    """The problem's prior and the others, priors or guidances of the problem, all under its process; a guidance has
+    draws of its own."""
     first = problem.prior
-    priors = [other if isinstance(other, Prior) else other.bind(problem, rng) for other in others]
+    priors = [
+        other
+        if isinstance(other, Prior)
+        else other.bind(problem, None if rng is None else rng.fork(f"model {i}"))
+        for i, other in enumerate(others, start=1)
+    ]
     for prior in priors:
         if tuple(prior.shape) != tuple(first.shape) or prior.dtype != first.dtype:
             raise BadInput(
                 f"{who}: others has a prior on {tuple(prior.shape)} {prior.dtype}, the problem's is on "
                 f"{tuple(first.shape)} {first.dtype}; they should agree"
             )
-    return [first, *(prior.under(first.process) for prior in priors)]
+    return [first, *(_Known(prior.under(first.process), i, who) for i, prior in enumerate(priors, start=1))]
+
+
+def check_others(who, others):
+    """Raise BadInput unless `others` are priors or guidances in a tuple."""
+    if not isinstance(others, tuple):
+        raise BadInput(
+            f"{who}: others = {others!r} should be a tuple; write others=({type(others).__name__}(...),)"
+        )
+    for other in others:
+        if not (isinstance(other, Prior) or (hasattr(other, "bind") and not isinstance(other, type))):
+            raise BadInput(f"{who}: others holds {other!r}, which is neither a prior nor a guidance")
+
+
+def has_density(prior):
+    """Whether it is a law with a density, under whatever process."""
+    return has_density(prior.prior) if isinstance(prior, _Under) else hasattr(prior, "log_prob")
+
+
+@dataclass(frozen=True, eq=False)
+class _Known(Prior):
+    """Number i of others, a prior that is asked at levels it knows only: a law with a density knows them all."""
+
+    prior: Any
+    i: int
+    who: str
+
+    shape = property(lambda self: self.prior.shape)
+    dtype = property(lambda self: self.prior.dtype)
+    process = property(lambda self: self.prior.process)
+    noise_range = property(lambda self: self.prior.noise_range)
+
+    def denoise(self, x, t):
+        (low, high), kappa = self.noise_range, self.process.kappa(torch.as_tensor(t)).max().item()
+        if not (has_density(self.prior) or low / 1.5 <= kappa <= 1.5 * high):
+            raise BadInput(
+                f"{self.who}: prior {self.i} of others knows noise from {low:g} to {high:g}, this step has {kappa:g}; "
+                f"give a grid within the range of all"
+            )
+        return self.prior.denoise(x, t)
 
 
 def scores(priors, x, t):
@@ -64,7 +111,8 @@ class SuperDiffOr(Sampler):
     Draws of the mixture of the problem's prior and `others`, with weights exp(bias_i) (T = 1); data enter as one more
     model, a guidance among `others`. The log-densities follow d log q_i = <s_i, dx> - dv ||s_i||^2 / 2 along the
     realised path, whose error falls as the square root of the step.  biases: one a model, the problem's own first
-    (default: 0).  temperature: T.  The last step denoises. Skreta et al. 2025, Alg. 1.
+    (default: 0).  temperature: T.  A network of `others` outside its own
+    noise_range by more than 1.5 is BadInput; laws with a density know all levels. The last step denoises. Skreta et al. 2025, Alg. 1.
     """
 
     card = dict(name="superdiff-or", kind="combination", exactness="E0", needs="denoiser", complex=True, nonlinear=False, poisson=False,
@@ -74,6 +122,8 @@ class SuperDiffOr(Sampler):
     biases: tuple = ()
     temperature: float = 1.0
 
+    uses_data = property(lambda self: not all(isinstance(other, Prior) for other in self.others))
+
     @dataclass
     class State(_sampler.State):
         """log_q: of every model at x, up to one constant a row, (n, M) float64."""
@@ -81,6 +131,8 @@ class SuperDiffOr(Sampler):
         log_q: Tensor | None = None
 
     def __post_init__(self):
+        check_others(type(self).__name__, self.others)
+        positive(type(self).__name__, temperature=self.temperature)
         if self.biases and len(self.biases) != 1 + len(self.others):
             raise BadInput(
                 f"{type(self).__name__}: biases = {self.biases} should be {1 + len(self.others)} numbers, the problem's "
