@@ -12,7 +12,9 @@ from truth import DOUBLE, G2, N, g2_grid, g2_means, gaussian_problem, normal, te
 import workbench as wb
 from workbench._errors import BadInput
 from workbench.diffusion import VariancePreserving
+from workbench.diffusion.grids import karras
 from workbench.samplers.daps import Endpoint, TweedieSurrogate, flow_end, root, with_deviation
+from workbench.samplers.pnp_dm import Langevin
 
 S = wb.samplers
 
@@ -144,3 +146,32 @@ def test_reference_row(beta, trace, residual):
     sampler = S.DAPS(beta=beta, surrogate=Endpoint(5, 0.01))
     got = g2_means(wb.sample(G2, sampler, n=N, grid=g2_grid(200), progress=False).samples)
     assert abs(got.trace - trace) < 0.05 and abs(got.residual - residual) < 0.015
+
+
+def test_published_steps_fall_over_the_levels():
+    """Linearly in the steps of the 200 levels, to a hundredth."""
+    inner = S.DAPS.named("inpainting").inner
+    times = karras(G2.prior.process, 0.1, 100.0, 200)[:-1]  # 200 levels from 100 to 0.1
+    lengths = torch.stack([inner.length(t) for t in times]).double()
+    assert (lengths - torch.linspace(1e-4, 1e-6, 200, dtype=DOUBLE)).abs().max() < 1e-9
+    assert inner.length(1000.0) == lengths[0] and inner.length(0.01) == lengths[-1]
+    for setting in ("box_inpainting", "motion_blur", "phase_retrieval"):
+        assert abs(S.DAPS.named(setting).inner.length(100.0) - 5e-5) < 1e-10
+    problem, x = gaussian_problem(), normal(1, 2, 2, seed=5)
+    law = lambda fields: affine(
+        lambda x, rng: Langevin(1, 1e-3, **fields).draw(problem, x, tensor(0.1), rng), (2, 2)
+    )
+    assert torch.allclose(law(dict(least=0.01))[2], 0.01 * law({})[2]) and x.numel() == 4
+
+
+def test_constructors_refuse_nonsense():
+    for make in (
+        lambda: Endpoint(0),
+        lambda: Langevin(0),
+        lambda: Langevin(10, -1e-3),
+        lambda: Langevin(10, 1e-3, least=2.0),
+        lambda: TweedieSurrogate(tol=0.0),
+        lambda: S.DAPS(beta=-1.0),
+    ):
+        with pytest.raises(BadInput, match="should"):
+            make()

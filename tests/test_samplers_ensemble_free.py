@@ -140,3 +140,26 @@ def test_enkg_on_g2():
     assert got.sw2 < 0.2 and 0.5 * (weights - G2.exact.weights).abs().sum() < 0.1
     assert 0.3 < got.residual < 0.6 and abs(got.trace - 1.374) < 0.25
     assert matrix(G2).shape == (1, 2)
+
+
+def test_one_particle_is_no_ensemble():
+    with pytest.raises(BadInput, match="n = 1"):
+        wb.sample(gaussian_problem(), S.EnKG(), n=1, steps=3, progress=False)
+
+
+def test_constructors_refuse_nonsense():
+    for make in (
+        lambda: S.SCG(candidates=2.5),
+        lambda: S.SCG(below=-1.0),
+        lambda: S.EnKG(eta=3.0),
+        lambda: S.EnKG(updates=0),
+        lambda: FrobeniusRate(0.0),
+    ):
+        with pytest.raises(BadInput, match="should"):
+            make()
+
+
+def test_published_scg_chooses_after_a_quarter_of_the_linear_schedule():
+    """sigma / alpha of 1000 steps with beta from 1e-4 to 0.02, at step 750."""
+    kept = torch.cumprod(1 - torch.linspace(1e-4, 0.02, 1000, dtype=DOUBLE), 0)[749]
+    assert abs(S.SCG.named("config").below - ((1 - kept) / kept).sqrt()) < 0.5

@@ -12,6 +12,7 @@ import workbench as wb
 from theory.diagnostics.transport import sliced_wasserstein
 from workbench._errors import BadInput
 from workbench.diffusion import VariancePreserving
+from workbench.diffusion.grids import karras
 from workbench.samplers.pnp_dm import Conjugate, Langevin, draw_given
 
 S = wb.samplers
@@ -173,3 +174,23 @@ def test_moments_of_the_widened_posterior_by_draws():
     with pytest.raises(BadInput, match="positive"):
         S.PnPDM(decay=0.0)
     assert replace(problem, name="").exact is not None
+
+
+def test_published_x_step_takes_part_of_one_grid():
+    """The levels below rho of 100 from 80 down, so ever fewer; by default as many as ever."""
+    prior, whole = G2.prior, karras(G2.prior.process, G2.prior.noise_range[0], 80.0, 100)
+    sampler = S.PnPDM.named("linear")
+    for rho in (10.0, 0.3):
+        times = sampler._times(prior, tensor(rho))
+        assert times[0] == rho and torch.equal(times[1:], whole[whole < rho])
+        assert len(replace(sampler, top=None)._times(prior, tensor(rho))) == 101
+    x = wb.sample(G2, replace(sampler, levels=10), n=3, steps=3, progress=False)
+    assert x.cost.denoiser < 3 * 10 + 3 * 3 * 10 and torch.isfinite(x.samples).all()
+
+
+def test_constructor_refuses_nonsense():
+    for fields in (dict(decay=1.1), dict(rho0=0.1, rho_min=1.0), dict(levels=2.5), dict(top=-1.0)):
+        with pytest.raises(BadInput, match="PnPDM"):
+            S.PnPDM(**fields)
+    with pytest.raises(BadInput, match="rho_min"):  # at once, not when rho has fallen so far
+        S.PnPDM(rho_min=1e-9).init(G2, 2, tensor(9.0), wb.Rng(0))

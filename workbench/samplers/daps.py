@@ -7,10 +7,10 @@ import torch
 
 from workbench.noise.gaussian import Gaussian
 from workbench.operators._solve import cg
+from workbench.samplers._checks import positive, whole
 from workbench.samplers._reals import as_reals, from_reals
 from workbench.samplers._sampler import Sampler, State
 from workbench.samplers.pnp_dm import Langevin, draw_given
-from workbench.samplers.ula import positive
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,10 @@ class Endpoint:
 
     steps: int = 5
     smallest: float | None = None
+
+    def __post_init__(self):
+        whole("Endpoint", steps=self.steps)
+        positive("Endpoint", smallest=self.smallest)
 
     def draw(self, problem, x, t, inner, rng):
         end, kappa = flow_end(problem.prior, x, t, self.steps, self.smallest), problem.prior.process.kappa(t)
@@ -52,6 +56,10 @@ class TweedieSurrogate:
     steps: int = 20
     iterations: int = 100
     tol: float = 1e-6
+
+    def __post_init__(self):
+        whole("TweedieSurrogate", steps=self.steps, iterations=self.iterations)
+        positive("TweedieSurrogate", tol=self.tol)
 
     def draw(self, problem, x, t, inner, rng):
         x0, covariance = problem.prior.tweedie(x, t)
@@ -112,16 +120,19 @@ class DAPS(Sampler):
     With exact draws of p(x0 | x_t, y) every marginal is exact; the surrogate disperses too much and misplaces modes.
     surrogate: Endpoint() (published) or TweedieSurrogate().  inner: Conjugate() or Langevin() (default: the first for
     linear A with Gaussian noise).  beta: the deviation of the noise used (default: the problem's own); another is
-    another posterior. Published: 200 levels from 100 to 0.1, beta = 0.01 at noise 0.05. Zhang et al. 2025, Alg. 1.
+    another posterior. Published: 200 levels from 100 to 0.1, beta = 0.01 at noise 0.05, the inner step falling to a
+    hundredth over the levels. Zhang et al. 2025, Alg. 1.
     """
 
     card = dict(kind="sampler", exactness="B", needs="gradient", complex=True, nonlinear=True, poisson=True,
-                cost="5 NFE", source="Zhang et al. 2025")  # fmt: skip
+                cost="K NFE, K steps of the surrogate (5)", source="Zhang et al. 2025")  # fmt: skip
     published = dict(
-        inpainting=dict(beta=0.01, surrogate=Endpoint(5, 0.01), inner=Langevin(100, 1e-4)),
-        phase_retrieval=dict(beta=0.01, surrogate=Endpoint(5, 0.01), inner=Langevin(100, 5e-5)),
-        high_dynamic_range=dict(beta=0.01, surrogate=Endpoint(5, 0.01), inner=Langevin(100, 2e-5)),
-        nonlinear_blur=dict(beta=0.01, surrogate=Endpoint(5, 0.01), inner=Langevin(200, 1e-5)),
+        inpainting=dict(beta=0.01, surrogate=Endpoint(5, 0.01), inner=Langevin(100, 1e-4, 0.01)),
+        box_inpainting=dict(beta=0.01, surrogate=Endpoint(5, 0.01), inner=Langevin(100, 5e-5, 0.01)),
+        motion_blur=dict(beta=0.01, surrogate=Endpoint(5, 0.01), inner=Langevin(100, 5e-5, 0.01)),
+        phase_retrieval=dict(beta=0.01, surrogate=Endpoint(5, 0.01), inner=Langevin(100, 5e-5, 0.01)),
+        high_dynamic_range=dict(beta=0.01, surrogate=Endpoint(5, 0.01), inner=Langevin(100, 2e-5, 0.01)),
+        nonlinear_blur=dict(beta=0.01, surrogate=Endpoint(5, 0.01), inner=Langevin(200, 1e-5, 0.01)),
     )
 
     beta: float | None = None

@@ -6,6 +6,7 @@ import torch
 
 from workbench._errors import BadInput
 from workbench.samplers._ancestral import ancestral
+from workbench.samplers._checks import not_negative, positive, whole, within
 from workbench.samplers._reals import as_reals
 from workbench.samplers._sampler import Sampler, State
 from workbench.samplers.daps import flow_end
@@ -20,6 +21,9 @@ class LikelihoodRate:
 
     weight: float = 1.0
 
+    def __post_init__(self):
+        not_negative("LikelihoodRate", weight=self.weight)
+
     def __call__(self, c, variance, spread, gain):
         return torch.minimum(self.weight * gain / variance, 1 / spread)
 
@@ -30,6 +34,9 @@ class FrobeniusRate:
 
     guidance: float = 2.0
 
+    def __post_init__(self):
+        positive("FrobeniusRate", guidance=self.guidance)
+
     def __call__(self, c, variance, spread, gain):
         return self.guidance / torch.linalg.matrix_norm(c)
 
@@ -39,13 +46,13 @@ class EnKG(Sampler):
     """x_i <- x_i + rate sum_j c_ij (x_j - mean x), c_ij = <Sigma_y^{-1} (y - Y_i), Y_j - mean Y> / N, Y = A(ODE end of x).
 
     `updates` times a level, then a DDIM step with eta. The push is C_xY Sigma_y^{-1} (y - Y_i): the gradient of the
-    likelihood of the ODE's end, preconditioned by the ensemble's covariance, with A a black box. It stays in the span
-    of the particles, so their number n should exceed the signal's dimensions, and their spread is not calibrated.
+    likelihood of the ODE's end, preconditioned by the ensemble's covariance, with A a black box. Ensembles
+    smaller than the signal's real components stay in their span; 2 is the least, and the spread is not calibrated.
     rate: LikelihoodRate(), in likelihood units, or FrobeniusRate().  ode_steps: of the ODE. Zheng et al. 2024.
     """
 
     card = dict(name="enkg", kind="sampler", exactness="P", needs="black box", complex=True, nonlinear=True, poisson=True,
-                cost="41 NFE", source="Zheng et al. 2024")  # fmt: skip
+                cost="K M + 1 NFE, K updates (2), M ode_steps (20)", source="Zheng et al. 2024")  # fmt: skip
     published = dict(navier_stokes=dict(rate=FrobeniusRate(2.0), updates=2, ode_steps=20, eta=1.0))
 
     couples = True
@@ -55,10 +62,15 @@ class EnKG(Sampler):
     eta: float = 1.0
 
     def __post_init__(self):
-        if self.updates < 1 or self.ode_steps < 1:
+        whole("EnKG", updates=self.updates, ode_steps=self.ode_steps)
+        within("EnKG", 0, 1, eta=self.eta)
+
+    def init(self, problem, n, t, rng):
+        if n < 2:
             raise BadInput(
-                f"EnKG: updates = {self.updates} and ode_steps = {self.ode_steps} should be at least 1"
+                f"EnKG: n = {n} is no ensemble, whose spread guides it; ask for at least 2 samples"
             )
+        return super().init(problem, n, t, rng)
 
     def step(self, problem, state, t, s, rng):
         prior = problem.prior

@@ -6,12 +6,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from workbench._errors import BadInput
 from workbench.samplers import _sampler
 from workbench.samplers._ancestral import ancestral
+from workbench.samplers._checks import not_negative, whole
 from workbench.samplers._likelihood import log_likelihood
 from workbench.samplers._sampler import Sampler
-from workbench.samplers.resampling import Resample, Systematic
+from workbench.samplers.resampling import Multinomial, Resample, Systematic
 
 # Potentials: log G_k from the reward r_k, the one before, and the largest and the sum of all up to k, each (n,).
 
@@ -56,12 +56,14 @@ class FKSteering(Sampler):
     likelihood whatever the potential: Difference(), Maximum(), Total() or Reward(). Weights are kept until the
     particles are resampled. No gradients: any likelihood and any operator. lam = 1 for the posterior; `every` steps a
     potential. Exact as n grows for any potential, slowly where the data are sharp; for many independent small groups,
-    as published, use n=4, ensembles=... . Singhal et al. 2025, Alg. 1.
+    as published, use n=4, ensembles=... . The published
+    text setting resamples at every potential, multinomially (here: unless the weights are equal), and its reward is a
+    mean over 4 draws of x0 where we take that of E[x0 | x_t]. Singhal et al. 2025, Alg. 1.
     """
 
     card = dict(kind="sampler", exactness="E1", needs="black box", complex=True, nonlinear=True, poisson=True,
                 cost="1 NFE", source="Singhal et al. 2025")  # fmt: skip
-    published = dict(text=dict(lam=10.0, every=20))
+    published = dict(text=dict(lam=10.0, every=20, resample=Multinomial(below=0.9999)))
 
     couples = True
 
@@ -82,10 +84,8 @@ class FKSteering(Sampler):
         k: Tensor | None = None
 
     def __post_init__(self):
-        if self.every < 1 or not self.lam >= 0:
-            raise BadInput(
-                f"FKSteering: every = {self.every} should be at least 1 and lam = {self.lam} not negative"
-            )
+        whole("FKSteering", every=self.every)
+        not_negative("FKSteering", lam=self.lam)
 
     def init(self, problem, n, t, rng):
         x = problem.prior.initial(n, t, rng)

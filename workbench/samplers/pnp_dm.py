@@ -11,9 +11,10 @@ from workbench.diffusion.grids import karras
 from workbench.operators._linear import Linear
 from workbench.samplers import _sampler
 from workbench.samplers._ancestral import ancestral
+from workbench.samplers._checks import positive, whole, within
 from workbench.samplers._likelihood import gradient, steepness
 from workbench.samplers._sampler import Sampler
-from workbench.samplers.ula import positive, prior_draws, resolved_length
+from workbench.samplers.ula import prior_draws, resolved_length
 
 
 @dataclass(frozen=True)
@@ -36,13 +37,28 @@ class Langevin:
     """z ~ N(z; x, rho^2 I) p(y | z) by `steps` steps z <- z + delta grad + sqrt(2 delta) n from z = x: any likelihood.
 
     delta: default a fifth of 1 / (||H'||^2 + 1 / rho^2), the inverse of the largest curvature at x, each row its own.
+    least: a given delta falls to that share of itself over the levels `span` of rho, linearly in rho^(1/7), so in the
+    steps of a grid of Karras et al. 2022 (DAPS: 0.01 from 100 to 0.1). 1 keeps it.
     """
 
     steps: int = 100
     delta: float | None = None
+    least: float = 1.0
+    span: tuple = (100.0, 0.1)
+
+    def __post_init__(self):
+        whole("Langevin", steps=self.steps)
+        positive("Langevin", delta=self.delta, least=self.least)
+        within("Langevin", 0, 1, least=self.least)
+
+    def length(self, rho):
+        """delta at the level rho."""
+        high, low, here = (float(v) ** (1 / 7) for v in (*self.span, rho))
+        done = min(max((high - here) / (high - low), 0.0), 1.0)
+        return torch.tensor(self.delta * (1 + done * (self.least - 1)))
 
     def draw(self, problem, x, rho, rng):
-        delta = 0.2 / (steepness(problem, x) + 1 / rho**2) if self.delta is None else torch.tensor(self.delta)
+        delta = 0.2 / (steepness(problem, x) + 1 / rho**2) if self.delta is None else self.length(rho)
         z = x
         for _ in range(self.steps):
             pull = gradient(problem, z) + (x - z) / rho**2
@@ -64,22 +80,25 @@ class PnPDM(Sampler):
     The Gibbs sampler of p(x) p(y | z) exp(-||x - z||^2 / 2 rho^2): for linear A its x is exactly the posterior with
     Sigma_y + rho^2 A A^H in place of Sigma_y. rho falls from rho0 by `decay` an iteration to rho_min, both in the
     signal's units (default: rho_min = 0.3 / ||A'||, three tenths of what the data resolve, and rho0 = 30 rho_min).
-    The mixing time grows as 1 / rho^2.  levels: ancestral steps of the x-step, which must be stochastic, and of the prior draw at the start.  inner: the
-    z-step, Conjugate() or Langevin() (default: the first where A is linear). Wu et al. 2024, Alg. 1.
+    The mixing time grows as 1 / rho^2.  levels: ancestral steps of the x-step, which must be stochastic, and of the
+    prior draw at the start.  top: the x-step takes, of one grid of `levels` steps down from this noise level, the part
+    below rho, as published; None gives every x-step all of its levels.  inner: the z-step, Conjugate() or Langevin()
+    (default: the first where A is linear). Wu et al. 2024, Alg. 1.
     """
 
     card = dict(name="pnp-dm", kind="sampler", exactness="B", needs="prox", complex=True, nonlinear=True, poisson=True,
-                cost="20 NFE", source="Wu et al. 2024")  # fmt: skip
+                cost="K NFE, K levels (20)", source="Wu et al. 2024")  # fmt: skip
     published = dict(
-        linear=dict(rho0=10.0, decay=0.9, rho_min=0.3, levels=100),
-        nonlinear=dict(rho0=10.0, decay=0.9, rho_min=0.1, levels=100, inner=Langevin(100, 1e-4)),
-        black_hole=dict(rho0=10.0, decay=0.93, rho_min=0.02, levels=100, inner=Langevin(100, 1e-4)),
+        linear=dict(rho0=10.0, decay=0.9, rho_min=0.3, levels=100, top=80.0),
+        nonlinear=dict(rho0=10.0, decay=0.9, rho_min=0.1, levels=100, top=80.0, inner=Langevin(100, 1e-4)),
+        black_hole=dict(rho0=10.0, decay=0.93, rho_min=0.02, levels=100, top=80.0, inner=Langevin(100, 1e-4)),
     )
 
     rho0: float | None = None
     decay: float = 0.9
     rho_min: float | None = None
     levels: int = 20
+    top: float | None = None
     inner: Any = None
 
     @dataclass
@@ -90,7 +109,13 @@ class PnPDM(Sampler):
         rho_min: Tensor | None = None
 
     def __post_init__(self):
-        positive("PnPDM", rho0=self.rho0, decay=self.decay, rho_min=self.rho_min, levels=self.levels)
+        positive("PnPDM", rho0=self.rho0, decay=self.decay, rho_min=self.rho_min, top=self.top)
+        within("PnPDM", 0, 1, decay=self.decay)
+        whole("PnPDM", levels=self.levels)
+        if self.rho0 is not None and self.rho_min is not None and self.rho0 < self.rho_min:
+            raise BadInput(
+                f"PnPDM: rho0 = {self.rho0} should be at least rho_min = {self.rho_min}, to which it falls"
+            )
 
     def grid(self, prior, steps):
         """Iteration numbers."""
@@ -101,20 +126,27 @@ class PnPDM(Sampler):
         low, high = prior.noise_range
         rho_min = max(0.3 * resolved_length(problem), 2 * low) if self.rho_min is None else self.rho_min
         rho0 = max(rho_min, min(30 * rho_min, 0.5 * high)) if self.rho0 is None else self.rho0
+        if not min(rho0, rho_min) > low:
+            raise BadInput(
+                f"PnPDM: rho_min = {min(rho0, rho_min):g} should be above {low:g}, the smallest noise the prior knows"
+            )
         x = prior_draws(prior, n, rng, self.levels)
         full = torch.ones(n, dtype=torch.float64, device=x.device)
         return self.State(x, rho=rho0 * full, rho_min=rho_min * full)
 
     def step(self, problem, state, t, s, rng):
         prior, rho = problem.prior, state.rho[0]
-        low = prior.noise_range[0]
-        if not rho > low:
-            raise BadInput(
-                f"PnPDM: rho = {rho.item():g} should be above {low:g}, the smallest noise the prior knows"
-            )
         z = draw_given(problem, self.inner, state.x, rho, rng)
-        times = karras(prior.process, low, rho.item(), self.levels)
+        times = self._times(prior, rho)
         x = prior.process.alpha(times[0]) * z
         for u, v in zip(times[:-1], times[1:], strict=True):
             x = ancestral(prior.process, x, prior.denoise(x, u), u, v, rng)
         return self.State(x, rho=torch.maximum(self.decay * state.rho, state.rho_min), rho_min=state.rho_min)
+
+    def _times(self, prior, rho):
+        """Of the x-step, from kappa = rho to 0."""
+        process, low = prior.process, prior.noise_range[0]
+        if self.top is None or not self.top > rho:
+            return karras(process, low, rho.item(), self.levels)
+        times, first = karras(process, low, self.top, self.levels), process.time(rho)
+        return torch.cat([first.reshape(1), times[times < first]])

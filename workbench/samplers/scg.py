@@ -9,6 +9,7 @@ from torch import Tensor
 from workbench._errors import BadInput
 from workbench.samplers import _sampler
 from workbench.samplers._ancestral import moments
+from workbench.samplers._checks import whole
 from workbench.samplers._likelihood import log_likelihood
 from workbench.samplers._sampler import Sampler
 
@@ -19,13 +20,14 @@ class SCG(Sampler):
 
     Path-integral control at temperature zero: any likelihood of a black-box A, but no draw of the posterior, and
     diversity is lost. Choosing in proportion to the likelihood instead is SVDD.  candidates: K.  below: the noise
-    level kappa under which it chooses (published: after the first quarter of the steps); above it is DDPM.
+    level kappa under which it chooses (published: after the first quarter of the steps, which on the linear
+    variance-preserving schedule is 17); above it is DDPM.
     Huang et al. 2024, Alg. 1; K is 8 to 512 in public code.
     """
 
     card = dict(kind="sampler", exactness="P", needs="black box", complex=True, nonlinear=True, poisson=True,
-                cost="8 NFE", source="Huang et al. 2024")  # fmt: skip
-    published = dict(code=dict(candidates=8), config=dict(candidates=512))
+                cost="K NFE, K candidates (8)", source="Huang et al. 2024")  # fmt: skip
+    published = dict(code=dict(candidates=8), config=dict(candidates=512, below=17.0))
 
     candidates: int = 8
     below: float = inf
@@ -37,8 +39,9 @@ class SCG(Sampler):
         x0: Tensor | None = None
 
     def __post_init__(self):
-        if self.candidates < 1:
-            raise BadInput(f"SCG: candidates = {self.candidates} should be at least 1")
+        whole("SCG", candidates=self.candidates)
+        if not self.below >= 0:
+            raise BadInput(f"SCG: below = {self.below} should be 0 or more")
 
     def step(self, problem, state, t, s, rng):
         prior, x, n = problem.prior, state.x, len(state.x)
