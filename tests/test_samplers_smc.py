@@ -80,7 +80,7 @@ def evidence_of_the_path(problem, times, width=30.0, points=1201):
 class Heard(S.FPSSMC):
     """FPS-SMC whose mean weight is told."""
 
-    evidence = True
+    evidence = pools = True
 
 
 DISCRETE = {  # samplers whose target is the path that the DDPM steps of the prior make

@@ -72,17 +72,19 @@ class Problem:
     @cached_property
     def white(self):
         """A' and y' with standard normal noise, of a linear operator. Raises BadInput for others."""
-        if not isinstance(self.A, Linear):
-            raise BadInput(
-                f"A = {type(self.A).__name__} is not linear, which this sampler needs; `workbench list samplers --json` "
-                f"says which take a nonlinear operator"
-            )
+        needs_linear(self.A)
         return self.gaussian.noise.whiten(self.A, self.gaussian.y)
 
     @cached_property
+    def sharp(self):
+        """The linear A over the noise as sharp as it gets: ||sharp x||^2 bounds the curvature of -log p(y | .) along x."""
+        needs_linear(self.A)
+        return self.noise.sharpest(self.y).whiten(self.A, self.y)[0]
+
+    @cached_property
     def steepness(self):
-        """||A'||^2, the largest curvature of -log p(y | x) for a linear operator: 1 / length^2 of what y resolves."""
-        return self.white[0].norm() ** 2
+        """||sharp||^2, the largest curvature of -log p(y | x) of a linear operator: 1 / length^2 of what y resolves."""
+        return self.sharp.norm() ** 2
 
     def show(self, x):
         """`x` as it is compared and shown."""
@@ -96,6 +98,15 @@ class Problem:
             raise BadInput(f"device = {device} is not to be had here; use cpu") from None
         return replace(
             self, **{f.name: moved(getattr(self, f.name), device) for f in fields(self) if f.name != "name"}
+        )
+
+
+def needs_linear(A):
+    """Raise BadInput unless the operator is linear."""
+    if not isinstance(A, Linear):
+        raise BadInput(
+            f"A = {type(getattr(A, 'inner', A)).__name__} is not linear, which this sampler needs; `workbench list samplers --json` says "
+            f"which take a nonlinear operator"
         )
 
 

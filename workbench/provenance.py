@@ -3,6 +3,7 @@
 import platform
 import subprocess
 from dataclasses import fields, is_dataclass
+from functools import cache
 from hashlib import sha256
 from pathlib import Path
 
@@ -27,6 +28,7 @@ def versions():
     return dict(workbench=workbench.__version__, torch=torch.__version__, python=platform.python_version())
 
 
+@cache
 def commit():
     """The git commit of the source tree, or None outside one."""
     home = Path(workbench.__file__).resolve().parent.parent

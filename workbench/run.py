@@ -124,6 +124,7 @@ class Plan:
             self.store.save_state(index, step + 1, state, extras, self.cost)
             self.bar.update()
         x = sampler.finish(self.problem, state).detach()
+        self.cost.seconds = before + time.perf_counter() - start
         part = Part(x, state.log_w, **self._extras(extras))
         if state.log_w is not None:
             part.log_evidence += log_mean_exp(state.log_w).item()
@@ -211,7 +212,7 @@ def assemble(problem, sampler, parts, times, cost, store, n, seed, ensembles, si
     log_w = evidence = ancestors = None
     if parts[0].log_w is not None:
         logs = torch.tensor([p.log_evidence for p in parts], dtype=torch.float64)
-        logs = logs if sampler.evidence else torch.zeros_like(logs)
+        logs = logs if sampler.pools else torch.zeros_like(logs)
         evidence = log_mean_exp(logs).item() if sampler.evidence else None
         # within an ensemble the weights sum to 1; between ensembles they share by evidence
         inside = [torch.log_softmax(p.log_w.double().cpu(), 0) for p in parts]
@@ -238,14 +239,10 @@ def assemble(problem, sampler, parts, times, cost, store, n, seed, ensembles, si
         processes=store.processes(cost),
         **environment(problem),
     )
-    if getattr(sampler, "guidance", 0) is None:
-        provenance["warning"] = "guidance is None: these are samples of the prior, not of the posterior"
     samples = torch.cat([p.x for p in parts])
-    broken = int((~torch.isfinite(samples.flatten(1)).all(1)).sum())
-    if broken:
-        provenance["warning"] = (
-            f"{broken} of {len(samples)} samples are not finite: the sampler diverged; use smaller steps"
-        )
+    warnings = list(worries(sampler, samples, ancestors))
+    if warnings:
+        provenance["warning"] = "; ".join(warnings)
     return Posterior(
         samples=samples,
         log_weights=log_w,
@@ -256,3 +253,21 @@ def assemble(problem, sampler, parts, times, cost, store, n, seed, ensembles, si
         view=problem.view,
         y=problem.y,
     )
+
+
+def worries(sampler, samples, ancestors):
+    """What the reader of the samples should know of them."""
+    if getattr(sampler, "guidance", 0) is None:
+        yield "guidance is None: these are samples of the prior, not of the posterior"
+    elif not sampler.uses_data:
+        yield f"{type(sampler).__name__} as it is given does not look at the data: these are no samples of the posterior"
+    broken = int((~torch.isfinite(samples.flatten(1)).all(1)).sum())
+    if broken:
+        yield f"{broken} of {len(samples)} samples are not finite: the sampler diverged; use smaller steps"
+    if ancestors is not None:
+        least = min(len(a.unique()) for a in ancestors)
+        if least < ancestors.shape[1] / 20:
+            yield (
+                f"the particles of an ensemble descend from {least} of {ancestors.shape[1]}: they differ by their last "
+                f"steps only, whatever the effective sample size says; use more particles, or ensembles"
+            )

@@ -158,7 +158,12 @@ def rows(say=None, only=None):
             got = measure(line)
             met = within(got, line.reference, line.steps) if line.gates else near(got, line.reference)
             line = dict(
-                name=line.name, steps=line.steps, found=got, reference=line.reference, gates=line.gates, within=met
+                name=line.name,
+                steps=line.steps,
+                found=got,
+                reference=line.reference,
+                gates=line.gates,
+                within=met,
             )
         found.append(line)
         if say is not None:
@@ -211,7 +216,9 @@ def draws(problem, row, sample):
     if row.process is not None:
         problem = replace(problem, prior=problem.prior.under(row.process))
     size = dict(n=row.particles, ensembles=row.groups) if row.particles else dict(n=row.n * row.groups)
-    post = sample(problem, row.sampler, steps=row.steps, grid=times(problem, row), seed=0, progress=False, **size)
+    post = sample(
+        problem, row.sampler, steps=row.steps, grid=times(problem, row), seed=0, progress=False, **size
+    )
     row.evidences = post.provenance["evidences"]
     if not row.particles:
         return post.samples.split(row.n)
@@ -248,8 +255,13 @@ def pointwise():
 
     base = problems.load("toy/g2")
     prior = base.prior
-    problem = replace(base, prior=type(prior)(prior.weights, prior.means, prior.covariances, process=Cosine()))
-    x, t = torch.tensor([[0.5, -0.3]], dtype=torch.float64), torch.tensor(2 / pi * acos(0.8), dtype=torch.float64)
+    problem = replace(
+        base, prior=type(prior)(prior.weights, prior.means, prior.covariances, process=Cosine())
+    )
+    x, t = (
+        torch.tensor([[0.5, -0.3]], dtype=torch.float64),
+        torch.tensor(2 / pi * acos(0.8), dtype=torch.float64),
+    )
     x0, covariance = problem.prior.tweedie(x, t)
     eye = torch.eye(2, dtype=torch.float64)
 
@@ -263,7 +275,11 @@ def pointwise():
         ("log p_t", problem.prior.log_prob(x, t), (-3.772592157,)),
         ("score of the prior", problem.prior.score(x, t)[0], (-0.037310, -0.131777)),
         ("E[x0 | x_t]", x0[0], (0.608210, -0.434300)),
-        ("Cov[x0 | x_t]", torch.cat([covariance(e[None])[0] for e in eye]), (0.941031, 0.334157, 0.334157, 0.998171)),
+        (
+            "Cov[x0 | x_t]",
+            torch.cat([covariance(e[None])[0] for e in eye]),
+            (0.941031, 0.334157, 0.334157, 0.998171),
+        ),
         ("guidance: exact", push(S.Exact()), (0.730894, 0.738264)),
         ("guidance: moment matching", push(S.MomentMatching()), (0.623633, 0.468940)),
         ("guidance: TMPD", push(S.TMPD()), (0.623633, 0.468940)),

@@ -43,15 +43,25 @@ class Noise:
         if hasattr(self, "cov"):
             return y, self
         raise BadInput(
-            f"noise.{type(self).__name__} has no Gaussian stand-in; use a sampler that takes any likelihood, such as "
-            f"FKSteering, ULA or AFDPSODE"
+            f"noise.{type(self).__name__} has no Gaussian stand-in; use a sampler that needs A alone: FKSteering, SVDD, SCG"
         )
 
+    def sharpest(self, y):
+        """A Gaussian noise whose precision bounds the curvature of -log p(y | clean) in clean: what steps must allow for."""
+        return self.plug_in(y)[1]
+
+    def relaxed(self, y, clean):
+        """log p(y | clean), continued with a slope to where the law itself has none, for iterates that are not signals yet.
+
+        (*batch,) float64, as `log_likelihood`, which it is where nothing needs continuing.
+        """
+        return self.log_likelihood(y, clean)
+
     def gradient(self, y, clean):
-        """The gradient of log p(y | clean) in clean, of its shape and dtype; d log p = Re<gradient, d clean>."""
+        """The gradient of `relaxed` in clean, of its shape and dtype: d log p = Re<gradient, d clean>."""
         with torch.enable_grad():
             clean = clean.detach().requires_grad_()
-            (g,) = torch.autograd.grad(self.log_likelihood(y, clean).sum(), clean)
+            (g,) = torch.autograd.grad(self.relaxed(y, clean).sum(), clean)
         return g
 
 

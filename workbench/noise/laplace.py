@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from workbench.noise._noise import Noise, beside, positive, summed
+from workbench.noise.gaussian import Gaussian
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,3 +39,7 @@ class Laplace(Noise):
         if r.is_complex():
             return summed(-(r.real.abs() + r.imag.abs()) / scale - 2 * (2 * scale).log(), y.ndim)
         return summed(-r.abs() / scale - (2 * scale).log(), y.ndim)
+
+    def plug_in(self, y):
+        """y, and Gaussian noise of the same variance, 2 scale^2."""
+        return y, Gaussian(2**0.5 * beside(y, self.scale).to(y.dtype.to_real()))

@@ -61,11 +61,34 @@ class Poisson(Noise):
         terms = y * rate.log() - rate - torch.lgamma(y + 1)
         return summed(terms, y.ndim)
 
+    def _knee(self, y):
+        """The rate under which `relaxed` leaves the law: a quarter of the count, at least 1."""
+        return (y / 4).clamp_min(1.0)
+
+    def relaxed(self, y, clean):
+        """log p, with the parabola that osculates y log rate - rate below a quarter of the count (and one count).
+
+        Where A(x) makes a rate tiny or negative the law is a cliff and then flat; the parabola leads back up. Entries
+        without counts keep -rate, and nothing below 0.
+        """
+        rate, y = self.mean(clean).double(), y.double()
+        r0 = self._knee(y)
+        step = (rate - r0) / r0
+        low = y * (r0.log() + step - 0.5 * step**2) - rate
+        terms = torch.where(rate < r0, low, y * rate.clamp_min(1e-12).log() - rate)
+        terms = torch.where(y > 0, terms, -rate.clamp_min(0))
+        return summed(terms - torch.lgamma(y + 1), y.ndim)
+
     def gradient(self, y, clean):
-        """gain (y / rate - 1), with the rate floored at a thousandth of the largest count: finite, and pointing back,
-        where A(x) is far too small or negative and the likelihood itself has no slope."""
-        floor = 1e-3 * y.max().clamp_min(1.0)
-        return _beside(clean, self.gain) * (y / self.mean(clean).clamp_min(floor) - 1)
+        """gain (y / rate - 1), and that of the parabola of `relaxed` below it."""
+        rate = self.mean(clean)
+        r0 = self._knee(y)
+        slope = torch.where(rate < r0, y / r0 * (2 - rate / r0), y / rate.clamp_min(1e-12)) - 1
+        return _beside(clean, self.gain) * torch.where((y > 0) | (rate > 0), slope, 0.0)
+
+    def sharpest(self, y):
+        """Of curvature gain^2 y / r0^2, the largest of `relaxed`, where r0 is a quarter of the count, at least 1."""
+        return Gaussian(self._knee(y) / (y.clamp_min(1).sqrt() * _beside(y, self.gain)))
 
     def gaussian(self, y):
         """The plug-in Gaussian noise of (y - background) / gain, whose variance is max(y, 1) / gain^2."""

@@ -1,13 +1,14 @@
 """Quantised data: Gaussian noise, then rounding to a grid of levels; one bit is two levels."""
 
 from dataclasses import dataclass
-from math import inf
+from math import inf, isinf
 
 import torch
 from torch import Tensor
 
 from workbench._errors import BadInput
 from workbench.noise._noise import Noise, beside, positive, standard_normal, summed
+from workbench.noise.gaussian import Gaussian
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +49,16 @@ class Quantised(Noise):
         return (
             torch.complex(self.nearest(v.real), self.nearest(v.imag)) if v.is_complex() else self.nearest(v)
         )
+
+    def plug_in(self, y):
+        """y, and Gaussian noise of variance sigma^2 + step^2 / 12. BadInput where levels end: one bit has no such noise."""
+        if isinf(self.low) and isinf(self.high):
+            return y, Gaussian((beside(y, self.sigma) ** 2 + self.step**2 / 12).sqrt().to(y.dtype.to_real()))
+        return super().plug_in(y)
+
+    def sharpest(self, y):
+        """Of the variance before rounding, which the law is never sharper than."""
+        return Gaussian(beside(y, self.sigma).to(y.dtype.to_real()))
 
     def log_likelihood(self, y, clean):
         """sum log P(cell of y | clean) over the real components, in float64."""

@@ -234,6 +234,7 @@ class Scaled(Alike, Linear):
     def solve(self, b, rho, x0=None, tol=None):
         """(|c|^2 A^H A + rho I)^{-1} b, by the solve of A."""
         power = abs(self.scale) ** 2
+        ridge(rho, b, 0)  # which names the rho that was given
         if not power > 0:
             return super().solve(b, rho, x0, tol)
         return self.A.solve(b, rho / power, None if x0 is None else power * x0, tol) / power

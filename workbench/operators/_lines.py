@@ -10,7 +10,7 @@ from torch.fft import fftn, fftshift, ifftn, ifftshift
 from workbench._errors import BadInput
 from workbench.operators._linear import Linear
 
-LIMIT = 2**27  # entries of all the matrices
+LIMIT = 2e10  # multiplications of all the decompositions, some ten seconds on one core
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,19 +62,25 @@ class _Left(Linear):
         return torch.einsum("pkr,...pk->...pr", self.columns.conj(), k).flatten(-2)
 
 
+def work(A):
+    """Multiplications of the singular value decomposition, about: the entries times the smaller side."""
+    rows, columns = A.out_shape[0] * len(A._index), prod(A._columns)
+    return A._lines * rows * columns * min(rows, columns)
+
+
 def svd_by_lines(A):
     """U, s, V of a CartesianMRI, singular values in no fixed order.
 
     Along the axes that the mask does not vary along, the transform is unitary on the data alone; what is left is, at
     every place p of them, the matrix F[k, q] maps[c, p, q] of the sampled columns k. Raises BadInput where all these
-    have more than 2^27 entries.
+    take more than 2e10 multiplications.
     """
     coils, columns = A.out_shape[0], prod(A._columns)
     places, seen = A._lines, len(A._index)
-    if places * coils * seen * columns > LIMIT:
+    if work(A) > LIMIT:
         raise BadInput(
-            f"CartesianMRI: its singular values need {places} matrices of {coils * seen} x {columns}, more than "
-            f"{LIMIT} entries; use a sampler that needs only A and A.H, or a mask of whole lines"
+            f"CartesianMRI: its singular values need {places} matrices of {coils * seen} x {columns}, {work(A):.0e} "
+            f"multiplications; use a sampler that needs only A and A.H, or a smaller image with a mask of whole lines"
         )
     double = torch.complex128
     maps = torch.cat([part for part, _ in A._coils], dim=-len(A.grid_shape) - 1).to(double)

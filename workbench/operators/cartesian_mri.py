@@ -8,10 +8,12 @@ import torch
 from torch import Tensor
 from torch.fft import fftn, fftshift, ifftn, ifftshift
 
+from workbench._errors import BadInput
 from workbench.operators._kspace import check_maps, check_mask
-from workbench.operators._linear import Linear
-from workbench.operators._lines import svd_by_lines
+from workbench.operators._linear import Linear, ridge
+from workbench.operators._lines import LIMIT, svd_by_lines, work
 from workbench.operators._once import once
+from workbench.operators._operator import checked
 from workbench.operators._sizes import integer, pick, signal_shape, some_places
 
 CHUNK = 2**19  # numbers per pass on the CPU: larger temporaries cost more in page faults than in arithmetic
@@ -200,6 +202,18 @@ class CartesianMRI(_Cartesian):
     def svd(self):
         """U, s, V, from a small matrix for each place along the axes sampled in full. Computed once a value."""
         return self._svd
+
+    def solve(self, b, rho, x0=None, tol=None):
+        """(A^H A + rho I)^{-1} b: V (V^H b / (s^2 + rho)) where singular values are a matter of seconds and V is a basis
+        of all signals (as many data as unknowns, coils counted), else by conjugate gradients."""
+        complete = self.out_shape[0] * len(self._index) >= prod(self._columns)
+        if not complete or work(self) > LIMIT or self.maps.requires_grad:
+            return super().solve(b, rho, x0, tol)
+        rho = ridge(rho, checked(b, self.in_shape, self.in_dtype, "CartesianMRI.solve"), 1)
+        _, s, V = self._svd
+        if (rho == 0).any() and s.min() <= s.max() * torch.finfo(s.dtype).eps:
+            raise BadInput("solve: rho = 0 and A has a null space, so there is no inverse; use rho > 0")
+        return V(V.H(b) / (s**2 + rho))
 
     def gram_spectrum(self, axes, probes=64):
         """diag(F A^H A F^H), F the unitary FFT along `axes`: exact over all axes of the signal, else from probes.

@@ -1,6 +1,7 @@
 """Inpainting: only some entries of the signal are seen."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from math import prod
 
 import torch
@@ -42,13 +43,17 @@ class Mask(Linear):
     def example(cls, rng, dtype=torch.float64):
         return cls(some_places(rng, signal_shape(rng)), dtype)
 
+    @cached_property
+    def _seen(self):
+        """The places of the True entries in the flat signal, (m,)."""
+        return self.mask.flatten().nonzero()[:, 0]
+
     def forward(self, x):
-        return x[..., self.mask]
+        return x.flatten(x.ndim - self.mask.ndim).index_select(-1, self._seen)
 
     def adjoint(self, y):
-        x = y.new_zeros(*y.shape[:-1], *self.in_shape)
-        x[..., self.mask] = y
-        return x
+        x = y.new_zeros(*y.shape[:-1], self.mask.numel()).index_copy(-1, self._seen, y)
+        return x.unflatten(-1, self.in_shape)
 
     def normal(self, x):
         return x * self.mask

@@ -1,5 +1,7 @@
 """The base of every prior: a denoiser E[x0 | x_t] at every noise level. Score, noise and velocity are views of it."""
 
+from math import prod
+
 import torch
 
 from workbench._errors import BadInput
@@ -26,8 +28,9 @@ class Prior:
         """E[x0 | x_t = x], and the map v -> Cov[x0 | x_t = x] v = (sigma^2 / alpha) J^T v (second-order Tweedie).
 
         The default takes the vector-Jacobian product of `denoise`, which equals J v where the denoiser is the
-        gradient of a potential, as the exact one is.
+        gradient of a potential, as the exact one is. BadInput where the noise is not Gaussian.
         """
+        needs_gaussian(self.process)
         with torch.enable_grad():
             x = x.detach().requires_grad_()
             x0 = self.denoise(x, t)
@@ -44,7 +47,14 @@ class Prior:
 
     def under(self, process):
         """The same prior seen through another process."""
-        return self if process == self.process else _Under(self, process)
+        if process == self.process:
+            return self
+        if not (process.gaussian and self.process.gaussian):
+            raise BadInput(
+                f"{type(self).__name__} under {type(process).__name__}: noise that is not Gaussian is no rescaling of "
+                f"another process; use a prior that is made for it, such as theory.distributions.Points"
+            )
+        return _Under(self, process)
 
     def initial(self, n, t, rng):
         """n draws of x_t at the noisy end: the noise of the process alone, right where alpha(t) x0 is small beside it."""
@@ -71,6 +81,15 @@ class _Under(Prior):
     def tweedie(self, x, t):
         return self.prior.tweedie(*self._native(x, t))
 
+    def log_prob(self, x, t=None):
+        """log p_t(x), where the prior has it: its own at the native time, and the Jacobian of the rescaling."""
+        if t is None:
+            return self.prior.log_prob(x)
+        native, s = self._native(x, t)
+        scale = self.prior.process.alpha(s) / self.process.alpha(t)
+        reals = prod(self.shape) * (2 if self.dtype.is_complex else 1)
+        return self.prior.log_prob(native, s) + reals * torch.log(scale)
+
     def condition(self, A, y, noise):
         """The exact posterior, where the prior has one, seen through this process too."""
         if not hasattr(self.prior, "condition"):
@@ -84,4 +103,13 @@ class _Under(Prior):
             return getattr(self.prior, name)
         raise BadInput(
             f"{type(self.prior).__name__}.under(...) has no {name!r}; use the prior itself: `prior.{name}`"
+        )
+
+
+def needs_gaussian(process):
+    """Raise BadInput unless the noise of the process is Gaussian, which Tweedie's formulas stand on."""
+    if not process.gaussian:
+        raise BadInput(
+            f"{type(process).__name__}: its noise is not Gaussian, so guidance and stochastic steps do not hold; use a "
+            f"deterministic stepper such as Heun() or DDIM()"
         )

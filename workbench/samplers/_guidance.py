@@ -18,8 +18,8 @@ class Guidance(Published):
     """
 
     def bind(self, problem, rng=None):
-        """The problem's prior, guided by its data. rng: of the step, for guidance that draws."""
-        return Guided(self, problem, rng)
+        """The problem's prior, guided by its data. rng: of the step, for guidance that draws, anew at every call."""
+        return Guided(self, problem, (Rng(0) if rng is None else rng).fork("guidance"))
 
     def denoise(self, problem, x, t, rng):
         """The guided E[x0 | x_t = x]."""
@@ -38,7 +38,7 @@ class Guided(Prior):
 
     guidance: Guidance
     problem: Any
-    rng: Rng | None = None
+    rng: Rng
 
     shape = property(lambda self: self.problem.prior.shape)
     dtype = property(lambda self: self.problem.prior.dtype)
@@ -46,5 +46,4 @@ class Guided(Prior):
     noise_range = property(lambda self: self.problem.prior.noise_range)
 
     def denoise(self, x, t):
-        rng = Rng(0) if self.rng is None else self.rng
-        return self.guidance.denoise(self.problem, x, t, rng.fork("guidance"))
+        return self.guidance.denoise(self.problem, x, t, self.rng)

@@ -5,6 +5,7 @@ from typing import Any
 
 from torch import Tensor
 
+from workbench._errors import BadInput
 from workbench.samplers._published import Published
 
 
@@ -27,13 +28,16 @@ class Sampler(Published):
 
     `run` owns the loop, the seeds, the batches, resampling, progress and files. `State` is the class of the state;
     `couples` says that rows of a step depend on one another; `resample` is applied between steps if not None;
-    `evidence` that the mean weight estimates p(y), by which ensembles are then pooled (else evenly).
+    `evidence` that the mean weight estimates p(y); `pools` that ensembles are pooled by their mean weights (else
+    evenly); `uses_data` that the samples are meant to follow the data at all.
     """
 
     State = State
     couples = False
     resample = None
     evidence = True
+    pools = True
+    uses_data = True
 
     def grid(self, prior, steps):
         """The decreasing times to visit, ending at 0: float64 (steps + 1,)."""
@@ -56,6 +60,14 @@ class Stepper(Sampler):
     """A sampler of whatever prior it is given; `guidance` makes the prior a posterior mean, None samples the prior."""
 
     guidance: Any = None
+
+    def __post_init__(self):
+        given = self.guidance
+        if given is not None and (isinstance(given, type) or not hasattr(given, "bind")):
+            raise BadInput(
+                f"{type(self).__name__}: guidance = {given!r} cannot guide a stepper; give one such as MomentMatching(), "
+                f"or run a sampler of its own, such as DPS(), by itself"
+            )
 
     def prior(self, problem, rng=None):
         """The problem's prior, or the prior that guidance makes of it with the draws of rng."""

@@ -65,7 +65,7 @@ def _spectral(problem):
         U, s, V = W.svd()
     except BadInput as error:
         U, s, V = _dense(W, error).svd()
-    c = U.H(w.reshape(U.out_shape))
+    c = U.H(w.reshape(1, *U.out_shape))[0]
     keep = s > CUT * s.max()
     if not keep.any():
         raise BadInput(

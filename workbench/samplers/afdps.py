@@ -10,7 +10,8 @@ from workbench._errors import BadInput
 from workbench.operators._linear import Linear
 from workbench.samplers import _sampler
 from workbench.samplers._ancestral import moments
-from workbench.samplers._likelihood import gradient, log_likelihood, steepness
+from workbench.samplers._checks import whole, within
+from workbench.samplers._likelihood import gradient, log_likelihood, relaxed, steepness
 from workbench.samplers._reals import squares
 from workbench.samplers._sampler import Sampler
 from workbench.samplers._spectral import log_scale, spectral
@@ -24,15 +25,19 @@ class _AFDPS(Sampler):
     """What the two forms share: a(t), the start and the state.
 
     a(t) = 1 / (1 + (kappa / knee)^2 ||Sigma_y^{-1/2} A||^2), so that the likelihood is as wide as the noise of the state
-    makes the data (knee near 1), and whole at the end. knee: inf takes all of it from the start, as the paper does (linear
-    A), where the weights of the SDE form are of very large variance. For a nonlinear A the norm is the mean over the
-    particles of that of its Jacobian, where they are.
+    makes the data (knee near 1), and whole at the end. knee: None takes 8 where Langevin steps can follow (the ODE form,
+    linear A) and else 0.5; inf takes all of it from the start, as the paper does (linear A), where the weights of the
+    SDE form are of very large variance. For a nonlinear A the norm is the mean over the particles of its Jacobian's.
     """
 
     couples = True
 
-    knee: float = 0.5
+    knee: float | None = None
     resample: Resample = field(default_factory=Systematic)
+
+    def __post_init__(self):
+        if self.knee is not None and not self.knee > 0:
+            raise BadInput(f"{type(self).__name__}: knee = {self.knee} should be positive, or inf")
 
     @dataclass
     class State(_sampler.State):
@@ -41,12 +46,17 @@ class _AFDPS(Sampler):
         a: Tensor | None = None
         fit: Tensor | None = None
 
+    def _knee(self, problem):
+        """The default."""
+        return 0.5
+
     def power(self, problem, u, t):
         """a(t) for particles about u: a number."""
-        if t == 0 or self.knee == inf:
+        knee = self._knee(problem) if self.knee is None else self.knee
+        if t == 0 or knee == inf:
             return 1.0
         sharp = torch.as_tensor(steepness(problem, u), dtype=torch.float64).mean()
-        return float(1 / (1 + sharp.cpu() * (problem.prior.process.kappa(t) / self.knee) ** 2))
+        return float(1 / (1 + sharp.cpu() * (problem.prior.process.kappa(t) / knee) ** 2))
 
     def init(self, problem, n, t, rng):
         process = problem.prior.process
@@ -55,9 +65,9 @@ class _AFDPS(Sampler):
             raise BadInput(f"{type(self).__name__}: knee = inf needs a linear operator; use knee=0.5")
         if self.knee == inf:
             u, log_w = product_start(problem, u, process.kappa(t), rng)
-            fit = log_likelihood(problem, u)
+            fit = relaxed(problem, u)
         else:
-            fit = log_likelihood(problem, u)
+            fit = relaxed(problem, u)
             log_w = self.power(problem, u, t) * fit
         return self.State(process.alpha(t) * u, log_w, column(self.power(problem, u, t), fit), fit)
 
@@ -92,7 +102,7 @@ class AFDPSODE(_AFDPS):
 
     That increment is the paper's rate -H . grad mu integrated exactly along the flow, for any likelihood, without its
     gradient. Each of the `corrections` takes, for the target p_s(u) p(y | u)^a and M = (a A^H Sigma_y^{-1} A + I /
-    kappa^2)^{-1}, u + delta M grad log + sqrt(2 delta) M^{1/2} z, with covariances inflated by delta / 2 at most;
+    kappa^2)^{-1}, u + delta M grad log + sqrt(2 delta - delta^2 / 4) M^{1/2} z, whose law is off by delta / 3 of a variance at most;
     M is a number for a nonlinear A. Needed: without it every particle ends in the mode where it began.
     Exact as n grows and steps and delta shrink. Chen, Ren, Min, Ying, Izzo 2025, the ODE form.
     """
@@ -100,25 +110,27 @@ class AFDPSODE(_AFDPS):
     card = dict(name="afdps-ode", kind="sampler", exactness="E1", needs="gradient", complex=True, nonlinear=True, poisson=True,
                 cost="(2 + K) NFE", source="Chen et al. 2025")  # fmt: skip
 
-    corrections: int = 2
-    delta: float = 0.1
+    corrections: int = 4
+    delta: float = 0.4
 
     def __post_init__(self):
-        if self.corrections < 0 or not 0 < self.delta < 1:
-            raise BadInput(
-                f"AFDPSODE: corrections = {self.corrections} should not be negative, delta = {self.delta} between 0 and 1"
-            )
+        super().__post_init__()
+        whole("AFDPSODE", least=0, corrections=self.corrections)
+        within("AFDPSODE", 1e-6, 1, delta=self.delta)
+
+    def _knee(self, problem):
+        return 8.0 if isinstance(problem.A, Linear) else 0.5
 
     def step(self, problem, state, t, s, rng):
         alpha = problem.prior.process.alpha(s)
         u = self._flow(problem.prior, state.x, t, s)
-        fit = log_likelihood(problem, u)
+        fit = (relaxed if s > 0 else log_likelihood)(problem, u)
         a = self.power(problem, u, s)
         log_w = state.log_w + a * fit - state.a * state.fit
         if s > 0:
             for k in range(self.corrections):
                 u = self._corrected(problem, u, s, a, rng.fork(f"correction {k}"))
-            fit = log_likelihood(problem, u)
+            fit = relaxed(problem, u)
         return self.State(alpha * u, log_w, column(a, fit), fit)
 
     @staticmethod
@@ -138,13 +150,13 @@ class AFDPSODE(_AFDPS):
         process = problem.prior.process
         alpha, kappa, d, a = process.alpha(s), float(process.kappa(s)), self.delta, float(a)
         up = (problem.prior.denoise(alpha * u, s) - u) / kappa**2 + a * gradient(problem, u)
-        z = rng.normal(u) / kappa
+        z, spread = rng.normal(u) / kappa, (2 * d - 0.25 * d**2) ** 0.5
         if not isinstance(problem.A, Linear):
             M = 1 / (a * steepness(problem, u) + 1 / kappa**2)
-            return u + d * M * up + (2 * d) ** 0.5 * M**0.5 * kappa * z
-        W, w = problem.white
-        e = rng.normal(torch.empty(len(u), *w.shape, dtype=w.dtype, device=w.device))
-        b = d * up + (2 * d) ** 0.5 * (a**0.5 * W.H(e) + z)  # its second part has covariance M^{-1}
+            return u + d * M * up + spread * M**0.5 * kappa * z
+        W = problem.sharp
+        e = rng.normal(torch.empty(len(u), *W.out_shape, dtype=W.out_dtype, device=u.device))
+        b = d * up + spread * (a**0.5 * W.H(e) + z)  # its second part has covariance spread^2 M^{-1}
         return u + W.solve(b, 1 / (a * kappa**2)) / a
 
 
@@ -175,14 +187,15 @@ class AFDPSSDE(_AFDPS):
             s == 0 and conjugate and problem.gaussian is not problem
         ):  # the likelihood itself has the last word
             gain = gain + log_likelihood(problem, u) - log_likelihood(problem.gaussian, u)
-        return self.State(process.alpha(s) * u, state.log_w + gain, column(a, gain), state.fit)
+        return self.State(process.alpha(s) * u, state.log_w + gain, column(a, gain))
 
     @staticmethod
     def _conjugate(problem, u, m, tau, a, before, z):
         """The draw from N(m, tau^2) p(y | .)^a, and the log-weight it gains."""
         data = spectral(problem)
         s2, c = data.s**2, 2 if m.is_complex() else 1
-        left = data.seen - data.measured(m)
+        mean, noise = data.measured(m), tau * data.measured(z)
+        left = data.seen - mean
         spread = 1 + a * (tau**2 * s2).double()
         here = (
             -0.5 * squares(left * (a**0.5 * data.s / spread.sqrt()).to(s2.dtype))
@@ -190,9 +203,10 @@ class AFDPSSDE(_AFDPS):
         )
         there = -0.5 * before * squares(data.s * (data.seen - data.measured(u)))
         share = (a * tau**2 * s2 / spread).to(s2.dtype)
-        drawn = m + tau * z
-        coordinates = data.measured(m) + share * left + data.measured(tau * z) / spread.sqrt().to(s2.dtype)
-        return data.replaced(drawn, coordinates), here - there + (a - before) * log_scale(problem)
+        shift = (
+            share * left + noise / spread.sqrt().to(s2.dtype) - noise
+        )  # of the measured coordinates of m + tau z
+        return m + tau * z + data.V(shift), here - there + (a - before) * log_scale(problem)
 
     @staticmethod
     def _shifted(problem, u, m, tau, a, before, z):
@@ -200,5 +214,6 @@ class AFDPSSDE(_AFDPS):
         shift = a * tau**2 / (1 + a * tau**2 * steepness(problem, m)) * gradient(problem, m)
         after = m + shift + tau * z
         ratio = 0.5 * squares(z) - 0.5 * squares(z + shift / tau) if tau > 0 else 0.0
-        gain = a * log_likelihood(problem, after) - before * log_likelihood(problem, u)
+        there = (relaxed if tau > 0 else log_likelihood)(problem, after)
+        gain = a * there - before * relaxed(problem, u)
         return after, gain + ratio

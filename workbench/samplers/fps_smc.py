@@ -49,7 +49,7 @@ class FPSSMC(Sampler):
     )
 
     couples = True
-    evidence = False
+    evidence = pools = False
 
     eta: float = 1.0
     weights: Telescoping | Independent = field(default_factory=Telescoping)
@@ -95,5 +95,7 @@ class FPSSMC(Sampler):
         log_w = state.log_w + self.weights.gain(log_normal(seen, mean, own**2 + tau**2), before)
         gain = (tau**2 / (tau**2 + own**2)).to(data.s.dtype)
         z = rng.normal(u)
-        drawn = mean + gain * (seen - mean) + gain.sqrt() * data.deviation * data.measured(z)
-        return self.State(process.alpha(s) * data.replaced(m + tau * z, drawn), log_w, e)
+        shift = gain * (seen - mean) + (gain.sqrt() * data.deviation - tau) * data.measured(
+            z
+        )  # of V^H (m + tau z)
+        return self.State(process.alpha(s) * (m + tau * z + data.V(shift)), log_w, e)

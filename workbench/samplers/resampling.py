@@ -8,6 +8,9 @@ from dataclasses import dataclass
 
 import torch
 
+from workbench._errors import BadInput
+from workbench.samplers._checks import within
+
 
 def effective_sample_size(log_w):
     """(sum w)^2 / sum w^2."""
@@ -21,8 +24,17 @@ class Resample:
 
     below: float = 0.5
 
+    def __post_init__(self):
+        within(type(self).__name__, 0, 2, below=self.below)
+
     def __call__(self, log_w, rng):
-        """The ancestors' indices, or None where the weights are even enough to go on."""
+        """The ancestors' indices, or None where the weights are even enough to go on. Particles that diverged (weights
+        of NaN) have no offspring; BadInput where none is left."""
+        log_w = log_w.nan_to_num(-torch.inf, posinf=torch.inf, neginf=-torch.inf)
+        if not torch.isfinite(log_w.max()):
+            raise BadInput(
+                "every particle has weight zero or is not finite: the sampler diverged; use more steps"
+            )
         if effective_sample_size(log_w) >= self.below * len(log_w):
             return None
         return self.ancestors(torch.softmax(log_w.double().cpu(), 0), rng).to(log_w.device)

@@ -6,7 +6,7 @@ from math import log, pi
 import torch
 
 from workbench._errors import BadInput
-from workbench.samplers._likelihood import gradient, log_likelihood
+from workbench.samplers._likelihood import gradient, relaxed
 from workbench.samplers._reals import as_reals, from_reals, squares, unit_vectors
 from workbench.samplers._spectral import spectral
 
@@ -78,4 +78,4 @@ class PlugIn(Twist):
     """log p(y | x0 = xhat), that of DPS: any differentiable likelihood, with weights of large variance."""
 
     def value(self, problem, x0, covariance, t):
-        return log_likelihood(problem, x0), gradient(problem, x0)
+        return relaxed(problem, x0), gradient(problem, x0)
