@@ -93,7 +93,7 @@ class ULA(Sampler):
         if self.delta is not None:
             return _full(x, self.delta)
         S = torch.as_tensor(steepness(problem, x), dtype=torch.float64)
-        return (self.reach / (1 / kappa**2 + S)).flatten().expand(len(x)).clone()
+        return (self.reach / (1 / kappa**2 + S)).flatten().expand(len(x)).clone().to(x.device)
 
     @property
     def reach(self):
