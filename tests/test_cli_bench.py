@@ -236,11 +236,49 @@ def test_g2_holds_the_means_to_their_references_and_the_evidence_to_its_gate():
         assert not _g2.within({**near, key: reference[key] - much}, reference, 400)
 
 
-def test_g2_measures_both_kinds_of_sampler():
-    """At a size too small to judge: an even and a weighted sampler give the numbers that the table shows."""
-    (even, _, _), *_, (weighted, steps, reference) = _g2.plans()
-    assert set(_g2.measure(even, 1, 2, 50)) == {"sw2", "trace", "residual"}
-    found = _g2.measure(weighted, 4, 2, 50)
-    assert set(found) == {"sw2", "trace", "residual", "evidence"} and steps == _g2.EVIDENCE_STEPS
-    text = _g2.table([dict(name="tds", steps=4, found=found, reference=reference, within=False)])
-    assert "<- off" in text and f"{found['evidence']:+.3f}" in text and "+0.003" in text
+def test_g2_measures_every_kind_of_row():
+    import workbench.samplers as S
+
+    grouped = _g2.Row(S.DDIM(guidance=S.Exact()), 4, {}, groups=2, n=50)
+    assert set(_g2.measure(grouped)) == {"sw2", "mean", "modes", "trace", "residual"}
+    weighted = _g2.Row(S.TDS(), 4, dict(sw2=0.1, evidence=0.0), particles=50, keep=10, groups=3)
+    found = _g2.measure(weighted)
+    assert set(found) == set(_g2.KEYS)
+    silent = _g2.measure(_g2.Row(S.FPSSMC(), 4, {}, particles=50, keep=20))
+    assert "evidence" not in silent
+    row = dict(name="tds", steps=4, found=found, reference=weighted.reference, gates=True, within=False)
+    text = _g2.table([row])
+    assert f"{found['sw2']:.3f}" in text and "<- off" in text and "log Z error" in text
+
+
+def test_g2_pointwise_values_are_met():
+    """All digits of the table worked out by hand; and a wrong digit is seen."""
+    found = _g2.pointwise()
+    assert len(found) >= 10 and all(row["within"] for row in found)
+    assert not _g2.compared("wrong", [1.864815], [1.864814])["within"]
+    assert "reference" in _g2.table(found)
+
+
+def test_g2_holds_what_was_promised():
+    """Every row of the reference table, and eight groups behind every gate."""
+    plans = _g2.plans()
+    kinds = {type(getattr(p.sampler, "guidance", None) or p.sampler).__name__ for p in plans}
+    assert {"ExactDraws", "Exact", "PiGDM", "MomentMatching", "TDS", "AFDPSODE", "ULA", "MCGDiff", "PnPDM",
+            "PublishedPiGDM", "FKSteering", "SVDD", "FPSSMC", "DiffPIR", "DDRM", "DDNMPlus", "ScalarDDNMPlus", "DDNM",
+            "OTODE", "DPS", "DAPS", "PublishedFlowChef", "PnPFlow", "REDDiff"} <= kinds  # fmt: skip
+    assert (
+        len(plans) >= 50 and all(p.groups == 8 for p in plans if p.gates) and sum(p.gates for p in plans) == 9
+    )
+
+
+def test_mri_suite_measures_what_it_says():
+    """Exact draws are at the floor; a sampler that cannot says why; the nearest comes first."""
+    from workbench.cli import _mri
+
+    found = _mri.rows(only={"exact-draws", "ddrm", "tds"}, size=16, coils=2)
+    rows = {row["name"]: row for row in found}
+    assert 0.1 < rows["exact-draws"]["error"] < 0.4 and abs(rows["exact-draws"]["spread"] - 1) < 0.1
+    assert abs(rows["exact-draws"]["misfit"] - 1) < 0.1 and rows["ddrm"]["denoiser"] == 1600
+    text = _mri.table([*found, dict(name="some", exactness="B", steps=1, cannot="A is odd; mend")])
+    lines = text.splitlines()
+    assert lines[1].startswith("exact-draws") and lines[-1].endswith("cannot: A is odd")

@@ -80,6 +80,14 @@ def test_a_guidance_alone_runs_under_ddpm(capsys):
     assert summary(capsys, "toy/g2", "--sampler", "exact")["sampler"] == "DDPM(guidance=Exact())"
 
 
+def test_published_settings_by_name(capsys):
+    words = ("toy/g2", "--sampler", "dps", "--published", "box_inpainting")
+    assert "zeta=0.5" in summary(capsys, *words)["sampler"]
+    assert "zeta=0.1" in summary(capsys, *words, "--zeta", "0.1")["sampler"]
+    status, _, err = run(capsys, "run", "toy/g2", "--sampler", "dps", "--published", "box-painting", *QUICK)
+    assert status == 2 and "box_inpainting" in err and len(err.splitlines()) == 1
+
+
 def test_fields_of_the_guidance(capsys):
     made = summary(
         capsys,

@@ -18,7 +18,19 @@ PUSHED = {  # the scale of methods whose push is in signal units, for noise of a
 }
 LONG = {"ula": 2000, "mala": 2000, "sk-rock": 200, "red-diff": 400, "tsdiff-refiner": 400, "ald": 400}
 SHORT = {"d-flow": 20, "noise-space-mcmc": 20, "repaint": 10, "enkg": 30}
-HEADER = ("sampler", "class", "steps", "mean error", "spread", "misfit", "denoiser", "vjp", "operator", "seconds", "")
+HEADER = (
+    "sampler",
+    "class",
+    "steps",
+    "mean error",
+    "spread",
+    "misfit",
+    "denoiser",
+    "vjp",
+    "operator",
+    "seconds",
+    "",
+)
 
 
 @dataclass
@@ -129,7 +141,13 @@ def distance(row):
 
 def cells(row):
     if "cannot" in row:
-        return (row["name"], row["exactness"], str(row["steps"]), *[""] * 7, "cannot: " + row["cannot"].split(";")[0])
+        return (
+            row["name"],
+            row["exactness"],
+            str(row["steps"]),
+            *[""] * 7,
+            "cannot: " + row["cannot"].split(";")[0],
+        )
     numbers = (f"{row[k]:.2f}" if row[k] < 1000 else f"{row[k]:.1e}" for k in ("error", "spread", "misfit"))
     counts = (str(row[k]) for k in ("denoiser", "vjp", "operator"))
     return (row["name"], row["exactness"], str(row["steps"]), *numbers, *counts, f"{row['seconds']:.1f}", "")

@@ -17,6 +17,9 @@ def first_pass(argv):
     parser.add_argument("problem", nargs="?", help="a name from `workbench list problems`")
     parser.add_argument("--sampler", default="exact-draws", help="a name from `workbench list samplers`")
     parser.add_argument("--guidance", help="for a stepper: a guidance from `workbench list samplers`")
+    parser.add_argument(
+        "--published", metavar="NAME", help="a published setting of the sampler, see `list samplers --json`"
+    )
     parser.add_argument("-n", type=whole, default=16, help="samples, or particles of an ensemble (16)")
     parser.add_argument("--ensembles", type=whole, default=1, help="ensembles to pool (1)")
     parser.add_argument("--steps", type=whole, default=100, help="of the time grid (100)")
@@ -91,6 +94,8 @@ def build(kind, guide, args):
                 f"--guidance {args.guidance} is a sampler of its own; use --sampler {args.guidance}"
             )
         values["guidance"] = guide(**given(args, "guidance"))
+    if args.published is not None:
+        return kind.named(args.published, **values)
     return kind(**values)
 
 
