@@ -4,11 +4,12 @@ from dataclasses import dataclass, field
 
 import torch
 
+from workbench._errors import BadInput
 from workbench.samplers._ancestral import moments
 from workbench.samplers._checks import not_negative, positive, within
 from workbench.samplers._guidance import Guidance
-from workbench.samplers._likelihood import gradient, steepness
-from workbench.samplers._reals import as_reals, from_reals, rows, squares
+from workbench.samplers._likelihood import gradient, steepness, weighted
+from workbench.samplers._reals import as_reals, from_reals, rows
 from workbench.samplers._sampler import Sampler, State
 from workbench.samplers.ula import resolved_length
 
@@ -44,9 +45,17 @@ class Quantile:
 
 def calibrated(problem, x0, t):
     """1 / (1 + ||A'||^2 v), v = kappa^2 / (1 + kappa^2): the data's variance grown by what x_t leaves open of a signal
-    of unit variance, so that the push never overshoots."""
+    of unit variance, so that the push never overshoots. A' is that of the Gaussian stand-in where the noise has one."""
     kappa2 = problem.prior.process.kappa(t) ** 2
-    return 1 / (1 + steepness(problem, x0) * kappa2 / (1 + kappa2))
+    return 1 / (1 + steepness(stand_in(problem), x0) * kappa2 / (1 + kappa2))
+
+
+def stand_in(problem):
+    """problem.gaussian, or the problem itself where its noise has none."""
+    try:
+        return problem.gaussian
+    except BadInput:
+        return problem
 
 
 @dataclass(frozen=True)
@@ -76,9 +85,9 @@ class TSDiff(Sampler):
     """x_s = x'_s - w tau^2 grad_{x_t} E(xhat), x'_s a DDPM step and tau^2 its variance.
 
     The published update, whose push at a step is smaller than that of SelfGuidance by (alpha_s / alpha_t) sigma_s^2 /
-    sigma_t^2, the ratio of tau^2 to what moves the mean.  energy: as there.  weight: None gives the push that moves the
-    mean, at the temperature 1 / (1 + ||A'||^2 v) with v = <g, Cov g> / ||g||^2, the variance of p(x0 | x_t) along the
-    energy's slope g, which the same product gives: a step never overshoots along g. Given ones are the published w,
+    sigma_t^2, the ratio of tau^2 to what moves the mean.  energy: as there.  weight: None moves xhat itself, to
+    xhat + w C g, g = -grad E, C = Cov[x0 | x_t], where p(x0 | x_t, y) is largest along C g for a Gaussian: w = <g, C g>
+    / (<g, C g> + ||A' C g||^2), by the same product and one more A. Given ones are the published w,
     tuned per data set with E = ||y - xhat||^2 / 2; in units of the likelihood 1 diverges where the data are sharp.
     Kollovieh et al. 2023, Alg. 1.
     """
@@ -107,10 +116,16 @@ class TSDiff(Sampler):
 
 
 def along(problem, x0, slope, shift):
-    """1 / (1 + ||A'||^2 v), v = <slope, shift> / ||slope||^2 of each row, for shift = Cov slope: (n, 1, ...)."""
-    dot = (as_reals(slope).double() * as_reals(shift).double()).sum(1).clamp_min(0)
-    v = rows(dot / squares(slope).clamp_min(torch.finfo(torch.float64).tiny), x0)
-    return 1 / (1 + torch.as_tensor(steepness(problem, x0)).to(v) * v)
+    """The w that climbs w <g, C g> - w^2 (<g, C g> + ||A' C g||^2) / 2 to its top, g the slope, C g the shift: (n, 1, ...)."""
+    seen = problem.A.linearize(x0)(shift)
+    curved = dot(seen, weighted(problem.noise.sharpest(problem.y), seen)).clamp_min(0)
+    gain = dot(slope, shift).clamp_min(torch.finfo(torch.float64).tiny)
+    return rows(gain / (gain + curved), x0)
+
+
+def dot(u, v):
+    """Re <u, v> of each row, float64 (n,)."""
+    return (as_reals(u).double() * as_reals(v).double()).sum(1)
 
 
 @dataclass(frozen=True)
