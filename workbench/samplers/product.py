@@ -52,7 +52,7 @@ class Product(Sampler):
     """
 
     card = dict(kind="combination", exactness="B", needs="denoiser", complex=True, nonlinear=False, poisson=False,
-                cost="M NFE", source="Liu et al. 2022")  # fmt: skip
+                cost="M NFE, M priors (1)", source="Liu et al. 2022")  # fmt: skip
 
     others: tuple = ()
     weights: tuple = ()
@@ -83,7 +83,7 @@ class FKCProduct(Sampler):
     """
 
     card = dict(kind="combination", exactness="E1", needs="denoiser", complex=True, nonlinear=False, poisson=False,
-                cost="M NFE", source="Skreta et al. 2025b")  # fmt: skip
+                cost="M NFE, M priors (1)", source="Skreta et al. 2025b")  # fmt: skip
 
     couples = True
     others: tuple = ()

@@ -116,7 +116,7 @@ class SuperDiffOr(Sampler):
     """
 
     card = dict(name="superdiff-or", kind="combination", exactness="E0", needs="denoiser", complex=True, nonlinear=False, poisson=False,
-                cost="M NFE", source="Skreta et al. 2025")  # fmt: skip
+                cost="M NFE, M priors (1)", source="Skreta et al. 2025")  # fmt: skip
 
     others: tuple = ()
     biases: tuple = ()
@@ -173,7 +173,7 @@ class SuperDiffAnd(SuperDiffOr):
     """
 
     card = dict(name="superdiff-and", kind="combination", exactness="P", needs="denoiser", complex=True, nonlinear=False, poisson=False,
-                cost="M NFE", source="Skreta et al. 2025")  # fmt: skip
+                cost="M NFE, M priors (1)", source="Skreta et al. 2025")  # fmt: skip
 
     limit: float = 10.0
     tol: float = 1e-9
