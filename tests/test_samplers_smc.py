@@ -172,3 +172,18 @@ def test_errors_fall_as_the_root_of_n(name):
 
 def test_there_are_particle_samplers():
     assert {"tds", "fk-steering", "afdps-ode", "afdps-sde", "mcgdiff"} <= set(PARTICLES)
+
+
+@pytest.mark.parametrize("name", ["tds", "fk-steering", "mcgdiff"])
+def test_ensembles_may_share_a_batch(name, monkeypatch):
+    """Particles that meet in resampling alone: ensembles side by side are those one by one."""
+    sampler = catalogue.load("samplers", name)()
+    arguments = dict(n=6, ensembles=4, steps=8, seed=3, record=2, progress=False)
+    together = wb.sample(line_problem(), sampler, **arguments)
+    monkeypatch.setattr(type(sampler), "apart", False)
+    alone = wb.sample(line_problem(), sampler, **arguments)
+    assert (together.samples - alone.samples).abs().max() < 1e-9
+    assert (together.log_weights - alone.log_weights).abs().max() < 1e-9
+    assert together.provenance["distinct_ancestors"] == alone.provenance["distinct_ancestors"]
+    assert together.provenance["batch"] == 24 and alone.provenance["batch"] == 6
+    assert torch.allclose(together.trajectory, alone.trajectory)

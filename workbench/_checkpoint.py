@@ -97,10 +97,10 @@ class Checkpoint:
         state = kind(**{k[6:]: v for k, v in tensors.items() if k.startswith("state.")})
         return note["step"], state, {k[6:]: v for k, v in tensors.items() if k.startswith("extra.")}
 
-    def finish(self, index, tensors, log_evidence, cost):
+    def finish(self, index, tensors, cost):
         """Batch `index` is done."""
         if self.folder is not None:
-            note = dict(log_evidence=log_evidence, cost=asdict(cost), processes=self.processes(cost))
+            note = dict(cost=asdict(cost), processes=self.processes(cost))
             self._write(f"batch-{index}", tensors, note)
 
     def finished(self, index, cost):
@@ -109,7 +109,7 @@ class Checkpoint:
             return None
         tensors, note = self._read(f"batch-{index}")
         self._take_up(note, cost)
-        return {**tensors, **({} if note["log_evidence"] is None else {"log_evidence": note["log_evidence"]})}
+        return tensors
 
     def processes(self, cost):
         """What each process of this run did, the last being this one."""

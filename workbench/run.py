@@ -52,12 +52,17 @@ def sample(
     times = time_grid(problem, sampler, steps, grid)
     cost = Cost()
     store = Checkpoint(checkpoint, fingerprint(problem, sampler, n, times, seed, ensembles, record), batch)
-    size = n if sampler.couples else store.batch or batch or fitting_batch(problem, n)
-    size, total = store.settle(min(size, n)), n * ensembles
+    total = n * ensembles
+    if sampler.couples:  # whole ensembles, several at a time where their rows meet in resampling alone
+        together = max(1, fitting_batch(problem, total) // n) if sampler.apart else 1
+        size = store.settle(n * min(together, ensembles))
+    else:
+        size = store.settle(min(store.batch or batch or fitting_batch(problem, n), n))
     firsts = range(0, total, size)
     with store.threads(), progress_bar(sampler, len(firsts) * (len(times) - 1), progress) as bar:
-        plan = Plan(counted(problem, cost), sampler, times, seed, record or 0, cost, store, bar)
-        parts = [plan.run(i, first, min(size, total - first)) for i, first in enumerate(firsts)]
+        plan = Plan(counted(problem, cost), sampler, times, seed, record or 0, cost, store, bar, n)
+        batches = [plan.run(i, first, min(size, total - first)) for i, first in enumerate(firsts)]
+        parts = [part for batch in batches for part in batch]
     return assemble(problem, sampler, parts, times, cost, store, n, seed, ensembles, size)
 
 
@@ -98,13 +103,14 @@ class Plan:
     cost: Cost
     store: Checkpoint
     bar: object
+    each: int  # particles of an ensemble
 
     def run(self, index, first, n):
-        """Batch number `index`, whose samples are first ... first + n - 1."""
+        """Batch number `index`, whose samples are first ... first + n - 1: its Parts, one an ensemble."""
         done = self.store.finished(index, self.cost)
         if done is not None:
             self.bar.update(len(self.times) - 1)
-            return Part(done["x"], done.get("log_w"), **self._extras(done))
+            return self._parts(done.pop("x"), done.pop("log_w", None), done)
         start = time.perf_counter()
         sampler, rng = self.sampler, Rng(self.seed, "run", first=first)
         begin, state, extras = self._begin(index, n, rng)
@@ -125,11 +131,11 @@ class Plan:
             self.bar.update()
         x = sampler.finish(self.problem, state).detach()
         self.cost.seconds = before + time.perf_counter() - start
-        part = Part(x, state.log_w, **self._extras(extras))
         if state.log_w is not None:
-            part.log_evidence += log_mean_exp(state.log_w).item()
-        self.store.finish(index, dict(x=x, log_w=state.log_w, **extras), part.log_evidence, self.cost)
-        return part
+            means = [log_mean_exp(w) for w in state.log_w.cpu().split(self.each)]
+            extras = {**extras, "log_z": extras["log_z"] + torch.stack(means)}
+        self.store.finish(index, dict(x=x, log_w=state.log_w, **extras), self.cost)
+        return self._parts(x, state.log_w, extras)
 
     def _begin(self, index, n, rng):
         """The step to start at, the state there and what was kept: from the checkpoint, or fresh."""
@@ -139,7 +145,10 @@ class Plan:
         with torch.no_grad():
             state = self.sampler.init(self.problem, n, self.times[0], rng.at(0))
         extras = (
-            dict(log_z=torch.zeros((), dtype=torch.float64), ancestors=torch.arange(n))
+            dict(
+                log_z=torch.zeros(n // self.each, dtype=torch.float64),
+                ancestors=torch.arange(self.each).repeat(n // self.each),
+            )
             if state.log_w is not None
             else {}
         )
@@ -149,21 +158,27 @@ class Plan:
         """The state after resampling, with the evidence and the ancestors carried along."""
         if self.sampler.resample is None or state.log_w is None:
             return state, extras
-        index = self.sampler.resample(state.log_w, rng)
-        if index is None:
-            return state, extras
-        log_z = extras["log_z"] + log_mean_exp(state.log_w).cpu()
-        state = replace(state.rows(index), log_w=torch.zeros_like(state.log_w))
-        return state, {**extras, "log_z": log_z, "ancestors": extras["ancestors"][index.cpu()]}
+        log_w, log_z, chosen = state.log_w.clone(), extras["log_z"].clone(), torch.arange(len(state.log_w))
+        for e, w in enumerate(state.log_w.split(self.each)):  # each ensemble on its own
+            start = e * self.each
+            index = self.sampler.resample(w, rng.rows(rng.first + start))
+            if index is not None:
+                log_z[e] += log_mean_exp(w).cpu()
+                log_w[start : start + self.each] = 0.0
+                chosen[start : start + self.each] = start + index.cpu()
+        state = replace(state.rows(chosen.to(state.x.device)), log_w=log_w)
+        return state, {**extras, "log_z": log_z, "ancestors": extras["ancestors"][chosen]}
 
-    def _extras(self, extras):
-        kept = list(extras["kept"]) if "kept" in extras else []
-        evidence = extras.get("log_evidence", extras.get("log_z"))
-        return dict(
-            log_evidence=None if evidence is None else float(evidence),
-            ancestors=extras.get("ancestors"),
-            kept=kept,
-        )
+    def _parts(self, x, log_w, extras):
+        """The batch by ensembles; all of it where there are none."""
+        kept = extras.get("kept")
+        if log_w is None:
+            return [Part(x, kept=[] if kept is None else list(kept))]
+        rows = [slice(i, i + self.each) for i in range(0, len(x), self.each)]
+        return [
+            Part(x[r], log_w[r], float(z), extras["ancestors"][r], [] if kept is None else list(kept[:, r]))
+            for r, z in zip(rows, extras["log_z"], strict=True)
+        ]
 
     def _keeps(self, step):
         last = len(self.times) - 2

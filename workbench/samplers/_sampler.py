@@ -27,13 +27,15 @@ class Sampler(Published):
     """An algorithm box. A kind of sampler has `step(problem, state, t, s, rng)`: x at time t -> x at s < t.
 
     `run` owns the loop, the seeds, the batches, resampling, progress and files. `State` is the class of the state;
-    `couples` says that rows of a step depend on one another; `resample` is applied between steps if not None;
+    `couples` says that rows of a step depend on one another, `apart` that they do so in resampling alone, so that
+    ensembles may share a batch; `resample` is applied between steps if not None;
     `evidence` that the mean weight estimates p(y); `pools` that ensembles are pooled by their mean weights (else
     evenly); `uses_data` that the samples are meant to follow the data at all.
     """
 
     State = State
     couples = False
+    apart = False
     resample = None
     evidence = True
     pools = True

@@ -65,7 +65,7 @@ class FKSteering(Sampler):
                 cost="1 NFE", source="Singhal et al. 2025")  # fmt: skip
     published = dict(text=dict(lam=10.0, every=20, resample=Multinomial(below=0.9999)))
 
-    couples = True
+    couples = apart = True
 
     lam: float = 1.0
     every: int = 1

@@ -54,7 +54,7 @@ class MCGDiff(Sampler):
                 cost="1 NFE", source="Cardoso et al. 2024")  # fmt: skip
     published = dict(reference=dict(kappa_r=1e-4, ending=Reweighted()))
 
-    couples = True
+    couples = apart = True
 
     kappa_r: float = 1e-4
     ending: Passage | Reweighted = field(default_factory=Passage)

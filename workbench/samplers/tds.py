@@ -26,7 +26,7 @@ class TDS(Sampler):
     card = dict(kind="sampler", exactness="E1", needs="gradient", complex=True, nonlinear=True, poisson=True,
                 cost="1 NFE + m VJP", source="Wu et al. 2023")  # fmt: skip
 
-    couples = True
+    couples = apart = True
     twist: Twist = field(default_factory=Matched)
     resample: Resample = field(default_factory=Systematic)
 
