@@ -116,7 +116,7 @@ def test_noise_without_a_stand_in(entry, make):
         assert "noise" in str(error)
         assert entry.card["needs"] != "black box"
     else:
-        assert torch.isfinite(post.samples).all() and share(make, post) > 0.4
+        assert torch.isfinite(post.samples).all() and (entry.name in COARSE or share(make, post) > 0.4)
 
 
 @named

@@ -170,7 +170,7 @@ class Silent(Prior):
 
 def test_mala_needs_a_density():
     problem = gaussian_problem()
-    for prior in (Silent(problem.prior), problem.prior.under(VariancePreserving())):
+    for prior in (Silent(problem.prior), Silent(problem.prior).under(VariancePreserving())):
         with pytest.raises(BadInput, match="log_prob"):
             wb.sample(replace(problem, prior=prior), S.MALA(), n=2, steps=2, progress=False)
         assert (

@@ -211,6 +211,7 @@ def test_a_moved_prior_is_the_native_one(here, there):
         t = there.time(kappa)
         assert (moved.denoise(x, t) - native.denoise(x, t)).abs().max() < 1e-9
         assert (moved.score(x, t) - native.score(x, t)).abs().max() < 1e-6
+        assert (moved.log_prob(x, t) - native.log_prob(x, t)).abs().max() < 1e-6
         assert (moved.tweedie(x, t)[1](v) - native.tweedie(x, t)[1](v)).abs().max() < 1e-9
 
 

@@ -83,6 +83,8 @@ class _Under(Prior):
 
     def log_prob(self, x, t=None):
         """log p_t(x), where the prior has it: its own at the native time, and the Jacobian of the rescaling."""
+        if not hasattr(self.prior, "log_prob"):
+            raise BadInput(f"{type(self.prior).__name__} has no log-density; compare samples instead")
         if t is None:
             return self.prior.log_prob(x)
         native, s = self._native(x, t)

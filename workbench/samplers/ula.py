@@ -160,9 +160,9 @@ class MALA(ULA):
 def log_posterior(problem, x, t):
     """log p_kappa(x) + log p(y | x) up to a constant, float64 (n,); BadInput where the prior has no log-density."""
     try:
-        log_prob = problem.prior.log_prob
+        log_p = problem.prior.log_prob(problem.prior.process.alpha(t) * x, t)
     except (AttributeError, BadInput):
         raise BadInput(
             "MALA: the prior has no log_prob(x, t), which acceptance needs; use ULA, or an analytic prior"
         ) from None
-    return log_prob(problem.prior.process.alpha(t) * x, t).double() + log_likelihood(problem, x)
+    return log_p.double() + log_likelihood(problem, x)

@@ -1,0 +1,54 @@
+"""How far to go along a guidance or a gradient, each sample on its own: never away from the data."""
+
+from math import inf
+
+import torch
+
+from workbench._errors import BadInput
+from workbench.operators._linear import Linear
+from workbench.samplers._gaussian import linearised
+from workbench.samplers._likelihood import gradient, relaxed, steepness
+from workbench.samplers._reals import rows, squares
+
+HALVINGS = 60  # of a shift that makes the data less likely
+
+
+def step_length(problem, x0, g, shift, reach=1.0):
+    """c <= 1 of each row, (n, 1, ...): at most `reach` times the step along `shift` that lowers the linearised misfit
+    ||e - c W shift||^2 the most, c* = <g, shift> / ||W shift||^2 with g = W^H e, or grad log p(y | x0)."""
+    W, _ = linearised(problem, x0)
+    slope = (
+        (torch.view_as_real(g.conj() * shift)[..., 0] if g.is_complex() else g * shift).flatten(1).double()
+    )
+    curvature = squares(W(shift)).clamp_min(torch.finfo(torch.float64).tiny)
+    return rows((reach * slope.sum(1).clamp_min(0) / curvature).clamp_max(1), x0)
+
+
+def halved(problem, x0, shift, least=inf):
+    """The shift of each row, halved until the data are as likely at x0 + shift as at x0, or as `least`, (n,): what any
+    likelihood needs. No shift where halving does not help."""
+    now = relaxed(problem, x0)
+    least = torch.minimum(now, torch.as_tensor(least, dtype=now.dtype, device=now.device))
+    for _ in range(HALVINGS):
+        worse = ~(relaxed(problem, x0 + shift) >= least - 1e-6 * least.abs())
+        if not worse.any():
+            return shift
+        shift = torch.where(rows(worse, x0).bool(), shift / 2, shift)
+    return torch.where(rows(worse, x0).bool(), 0.0, shift)
+
+
+def quadratic(problem):
+    """Whether log p(y | x) is quadratic in x, so that steps that its curvature allows need no halving."""
+    return isinstance(problem.A, Linear) and problem.noise.plug_in(problem.y)[1] is problem.noise
+
+
+def uphill(problem, x, gain=1.0, ridge=0.0):
+    """gain grad log p(y | x) / (L + ridge), L the curvature ||H^H Sigma_y^{-1} H|| at x of the Gaussian stand-in of the
+    noise (of its sharpest where there is none), halved where log p is not quadratic and falls."""
+    try:
+        L, exact = steepness(problem.gaussian, x), quadratic(problem)
+    except BadInput:
+        L, exact = steepness(problem, x), False
+    L = torch.as_tensor(L, dtype=torch.float64, device=x.device).clamp_min(torch.finfo(torch.float32).tiny)
+    step = (gain / (L + ridge)).to(x.dtype.to_real()) * gradient(problem, x)
+    return step if exact else halved(problem, x, step)
