@@ -72,10 +72,13 @@ def test_few_draws_are_stable():
     problem = gaussian_problem(sigma=0.02)
     x = wb.sample(problem, S.LGDMC(), n=8, steps=30, progress=False).samples
     assert x.abs().max() < 10
-    x0 = normal(3, 2, 2, seed=6)
-    pull = S.LGDMC().pull(problem, None, x0, None, tensor(0.7), wb.Rng(5))
-    steep = (problem.y - problem.A(x0)).abs().max() / 0.02**2
-    assert pull.abs().max() < 0.1 * steep and pull.abs().amin() > 0
+    x, t = normal(3, 2, 2, seed=6), tensor(0.7)
+    x0, covariance = problem.prior.tweedie(x, t)
+    whole = covariance(S.LGDMC().pull(problem, x, x0, covariance, t, wb.Rng(5)))
+    shift = S.LGDMC().denoise(problem, x, t, wb.Rng(5)) - x0
+    halvings = torch.log2(whole / shift).flatten(1)
+    assert (halvings - halvings.round()).abs().max() < 1e-6 and (halvings.amax(1) > 3).all()
+    assert (shift.abs().amax((1, 2)) > 1e-3).all()
 
 
 def test_draws_of_a_step_are_its_own():

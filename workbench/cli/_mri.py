@@ -15,9 +15,10 @@ PUSHED = {  # the scale of methods whose push is in signal units, for noise of a
     "dps": dict(zeta=0.3),
     "published-lgd": dict(zeta=0.3),
     "mcg": dict(zeta=0.3),
+    "dpg": dict(draws=100),
 }
 LONG = {"ula": 2000, "mala": 2000, "sk-rock": 200, "red-diff": 400, "tsdiff-refiner": 400, "ald": 400}
-SHORT = {"d-flow": 20, "noise-space-mcmc": 20, "repaint": 10, "enkg": 30}
+SHORT = {"dpg": 20, "d-flow": 20, "noise-space-mcmc": 20, "repaint": 10, "enkg": 30}
 HEADER = (
     "sampler",
     "class",

@@ -43,12 +43,25 @@ def quadratic(problem):
 
 
 def uphill(problem, x, gain=1.0, ridge=0.0):
-    """gain grad log p(y | x) / (L + ridge), L the curvature ||H^H Sigma_y^{-1} H|| at x of the Gaussian stand-in of the
-    noise (of its sharpest where there is none), halved where log p is not quadratic and falls."""
+    """gain grad log p(y | x) / (L + ridge), L the curvature ||H^H Sigma_y^{-1} H|| of the Gaussian stand-in of the noise
+    (of its sharpest where there is none): at x, and for a nonlinear A at the end of the step if it is larger there.
+    Halved where log p is not quadratic and falls."""
     try:
-        L, exact = steepness(problem.gaussian, x), quadratic(problem)
+        problem.gaussian
     except BadInput:
-        L, exact = steepness(problem, x), False
-    L = torch.as_tensor(L, dtype=torch.float64, device=x.device).clamp_min(torch.finfo(torch.float32).tiny)
-    step = (gain / (L + ridge)).to(x.dtype.to_real()) * gradient(problem, x)
-    return step if exact else halved(problem, x, step)
+        return halved(problem, x, _step(problem, problem, x, gain, ridge))
+    step = _step(problem, problem.gaussian, x, gain, ridge)
+    return step if quadratic(problem) else halved(problem, x, step)
+
+
+def _step(problem, twin, x, gain, ridge):
+    g, L = gradient(problem, x), _curvature(twin, x)
+    step = lambda L: (gain / (L + ridge)).to(x.dtype.to_real()) * g
+    if isinstance(problem.A, Linear):
+        return step(L)
+    return step(torch.maximum(L, _curvature(twin, x + step(L))))
+
+
+def _curvature(problem, x):
+    L = torch.as_tensor(steepness(problem, x), dtype=torch.float64, device=x.device)
+    return L.clamp_min(torch.finfo(torch.float32).tiny)

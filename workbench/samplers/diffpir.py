@@ -6,10 +6,10 @@ import torch
 
 from workbench._errors import BadInput
 from workbench.operators._linear import Linear
+from workbench.samplers._gaussian import linearised
 from workbench.samplers._reals import rows, squares
 from workbench.samplers._sampler import Sampler, State
 from workbench.samplers.ddrm import check_share
-from workbench.samplers.pigdm import linearised
 
 
 @dataclass(frozen=True)

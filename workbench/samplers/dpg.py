@@ -5,10 +5,10 @@ from dataclasses import dataclass
 import torch
 
 from workbench._errors import BadInput
+from workbench.samplers._gaussian import check_variance, isotropic
 from workbench.samplers._guidance import Guidance
 from workbench.samplers._likelihood import log_likelihood
 from workbench.samplers._reals import rows
-from workbench.samplers.pigdm import check_variance, isotropic
 
 CHUNK = 64  # pairs of draws held at a time
 

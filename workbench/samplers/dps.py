@@ -7,11 +7,11 @@ import torch
 
 from workbench._errors import BadInput
 from workbench.samplers._ancestral import ancestral
+from workbench.samplers._checks import not_negative
 from workbench.samplers._guidance import Guidance
+from workbench.samplers._length import halved, quadratic, step_length
 from workbench.samplers._likelihood import gradient
-from workbench.samplers._reals import rows, squares
 from workbench.samplers._sampler import Sampler, State
-from workbench.samplers.pigdm import linearised
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,9 @@ class DPS(Sampler):
 
     zeta: float = 1.0
 
+    def __post_init__(self):
+        not_negative("DPS", zeta=self.zeta)
+
     def step(self, problem, state, t, s, rng):
         prior = problem.prior
         with torch.enable_grad():
@@ -51,8 +54,9 @@ class LikelihoodDPS(Guidance):
 
     grad log p(y | x) is exact for any noise, H^H Sigma_y^{-1} (y - A xhat) if Gaussian; no scale to tune. It is right
     as Cov[x0 | x_t] -> 0 and far too large before, by A Cov A^H / Sigma_y, so each sample's step c <= 1 is the one
-    that brings the linearised misfit down along it the most, times `reach`: it never overshoots the data. reach=inf is
-    the plain guidance (c = 1), stable only where the noise is as large as what the prior leaves open.
+    that brings the linearised misfit down along it the most, times `reach`; where A is nonlinear or the noise not
+    Gaussian it is then halved until log p(y | xhat) does not fall. reach=inf is the plain guidance (c = 1), stable only
+    where the noise is as large as what the prior leaves open.
     Chung et al. 2023, eq. 11.
     """
 
@@ -71,15 +75,5 @@ class LikelihoodDPS(Guidance):
         shift = covariance(g)
         if isinf(self.reach):
             return x0 + shift
-        return x0 + step_length(problem, x0, g, shift, self.reach) * shift
-
-
-def step_length(problem, x0, g, shift, reach=1.0):
-    """c <= 1 of each row, (n, 1, ...): at most `reach` times the step along `shift` that lowers the linearised misfit
-    ||e - c W shift||^2 the most, c* = <g, shift> / ||W shift||^2 with g = grad log p(y | x0)."""
-    W, _ = linearised(problem, x0)
-    slope = (
-        (torch.view_as_real(g.conj() * shift)[..., 0] if g.is_complex() else g * shift).flatten(1).double()
-    )
-    curvature = squares(W(shift)).clamp_min(torch.finfo(torch.float64).tiny)
-    return rows((reach * slope.sum(1).clamp_min(0) / curvature).clamp_max(1), x0)
+        shift = step_length(problem, x0, g, shift, self.reach) * shift
+        return x0 + (shift if quadratic(problem) else halved(problem, x0, shift))

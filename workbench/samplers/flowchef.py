@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 
 from workbench._errors import BadInput
-from workbench.samplers._likelihood import gradient, steepness
+from workbench.samplers._checks import positive, whole
+from workbench.samplers._length import uphill
 from workbench.samplers._sampler import Sampler, State
 from workbench.samplers.lgd import squared_misfit
 from workbench.samplers.ot_ode import flow_times, to_flow
@@ -15,7 +16,9 @@ class FlowChef(Sampler):
 
     Euler steps of the flow x_t = (1 - t) x_0 + t eps, u = E[eps - x_0 | x_t]; the prior's own process may be any. The
     push is a step along grad log p(y | xhat) of size `gain` / (L + 1 / r^2), L = ||A^H Sigma_y^{-1} A|| and
-    r^2 = t^2 / ((1 - t)^2 + t^2): stable for gain < 2 whatever the problem's units, per sample for a nonlinear A.
+    r^2 = t^2 / ((1 - t)^2 + t^2), gain < 2: it raises the likelihood whatever the problem's units. Where A is nonlinear
+    or the noise not Gaussian, L is that of the Jacobian and of the noise's Gaussian stand-in, and each sample's step is
+    halved until log p(y | xhat) does not fall.
     A whole push each step, where exact guidance would move x by (t - s) / t of it: the data are over-fitted.
     Patel et al. 2024, Alg. 1, in likelihood units; `PublishedFlowChef` has their step.
     """
@@ -27,10 +30,9 @@ class FlowChef(Sampler):
     inner: int = 1
 
     def __post_init__(self):
-        if not self.gain > 0 or self.inner < 1:
-            raise BadInput(
-                f"{type(self).__name__}: gain = {self.gain} should be positive and inner = {self.inner} at least 1"
-            )
+        if not 0 < self.gain < 2:
+            raise BadInput(f"FlowChef: gain = {self.gain} should be between 0 and 2, where its steps are stable")
+        whole("FlowChef", inner=self.inner)
 
     def grid(self, prior, steps):
         """Uniform in the flow's time."""
@@ -48,8 +50,7 @@ class FlowChef(Sampler):
     def push(self, problem, x0, t):
         """The move of x at the flow time t."""
         r2 = t**2 / ((1 - t) ** 2 + t**2)
-        size = self.gain / (steepness(problem, x0) + 1 / r2)
-        return size.to(x0.dtype.to_real()) * gradient(problem, x0)
+        return uphill(problem, x0, self.gain, 1 / r2)
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,10 @@ class PublishedFlowChef(FlowChef):
     )  # fmt: skip
 
     gain: float = 0.1
+
+    def __post_init__(self):
+        positive("PublishedFlowChef", gain=self.gain)
+        whole("PublishedFlowChef", inner=self.inner)
 
     def push(self, problem, x0, t):
         reals = problem.y.numel() * (2 if problem.y.is_complex() else 1)

@@ -6,13 +6,12 @@ import torch
 
 from workbench._errors import BadInput
 from workbench.samplers._ancestral import ancestral
+from workbench.samplers._gaussian import check_variance, isotropic
 from workbench.samplers._guidance import Guidance
-from workbench.samplers._likelihood import gradient, log_likelihood
+from workbench.samplers._length import halved
+from workbench.samplers._likelihood import gradient, relaxed
 from workbench.samplers._reals import rows, squares
 from workbench.samplers._sampler import Sampler, State
-from workbench.samplers.pigdm import check_variance, isotropic
-
-HALVINGS = 60  # of a pull that makes the data less likely
 
 
 def spread(x0, r, draws, rng):
@@ -48,24 +47,21 @@ class LGDMC(Guidance):
     def __post_init__(self):
         check_draws("LGDMC", self.draws, self.variance)
 
+    def denoise(self, problem, x, t, rng):
+        x0, covariance = problem.prior.tweedie(x, t)
+        pull, typical = self.smoothed(problem, x0, t, rng)
+        return x0 + halved(problem, x0, covariance(pull), typical)
+
     def pull(self, problem, x, x0, covariance, t, rng):
+        return self.smoothed(problem, x0, t, rng)[0]
+
+    def smoothed(self, problem, x0, t, rng):
+        """The pull, and the log-likelihood of a typical draw, (n,)."""
         r = isotropic(self.variance, problem.prior.process.kappa(t)).sqrt()
         drawn = spread(x0, r, self.draws, rng).flatten(0, 1)
-        log_p = log_likelihood(problem, drawn).reshape(len(x0), self.draws)
+        log_p = relaxed(problem, drawn).reshape(len(x0), self.draws)
         pulls = rows(torch.softmax(log_p, 1).flatten(), drawn) * gradient(problem, drawn)
-        pull = pulls.unflatten(0, (len(x0), self.draws)).sum(1)
-        return halved(problem, x0, r**2, pull, log_p.mean(1))
-
-
-def halved(problem, x0, r2, pull, typical):
-    """The pull of each row, halved until the data are as likely at xhat + r^2 pull as at xhat or as `typical`, (n,)."""
-    least = torch.minimum(log_likelihood(problem, x0), typical)
-    for _ in range(HALVINGS):
-        worse = ~(log_likelihood(problem, x0 + r2 * pull) >= least - 1e-6 * least.abs())
-        if not worse.any():
-            break
-        pull = torch.where(rows(worse, x0).bool(), pull / 2, pull)
-    return pull
+        return pulls.unflatten(0, (len(x0), self.draws)).sum(1), log_p.mean(1)
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ import torch
 
 from workbench._errors import BadInput
 from workbench.diffusion.flow import Flow
+from workbench.samplers._gaussian import check_variance, isotropic, linearised, pseudoinverse_pull
 from workbench.samplers._sampler import Sampler, State
-from workbench.samplers.pigdm import check_variance, isotropic, linearised, pseudoinverse_pull
 
 FLOW = Flow()
 
@@ -36,8 +36,8 @@ class OTODE(Sampler):
     """u_y = u - gamma t / (1 - t) (dxhat / dx)^H A^H (r^2 A A^H + Sigma_y)^{-1} (y - A xhat), x_s = x_t + (s - t) u_y.
 
     Euler steps of the flow x_t = (1 - t) x_0 + t eps, t from `start` down to 0, with u = E[eps - x_0 | x_t], xhat =
-    x - t u and r^2 = c t^2 / (c (1 - t)^2 + t^2), the guidance of PiGDM: with gamma = 1 it is DDIM(guidance=PiGDM()) on
-    these times, step by step. It starts from (1 - t) x_w + t eps, x_w the linear estimate (A^H Sigma_y^{-1} A + I / c)^{-1}
+    x - t u and r^2 = c t^2 / (c (1 - t)^2 + t^2), the guidance of PiGDM: with gamma = 1 it is DDIM(guidance=PiGDM(reach=inf))
+    on these times, step by step. It starts from (1 - t) x_w + t eps, x_w the linear estimate (A^H Sigma_y^{-1} A + I / c)^{-1}
     A^H Sigma_y^{-1} y (close to the paper's A^H y where A A^H = I), which biases it the more the earlier the start; start = 1
     is none. Pokle et al. 2023, Alg. 1, whose time is 1 - t. The prior's own process may be any.
     """
@@ -74,7 +74,7 @@ class OTODE(Sampler):
         x = scale * state.x
         u = (x - x0) / t_flow
         r2 = isotropic(self.variance, FLOW.kappa(t_flow))
-        h = covariance(pseudoinverse_pull(problem, x0, r2)) * (
+        h = covariance(pseudoinverse_pull(*linearised(problem, x0), r2)) * (
             (1 - t_flow) / t_flow**2
         )  # J^H = alpha / sigma^2 Cov
         u = u - self.weight(t_flow) * t_flow / (1 - t_flow) * h

@@ -124,5 +124,5 @@ def start(problem, n, t, rng):
     if not isinstance(problem.A, Linear):
         return problem.prior.denoise(problem.prior.initial(n, t, rng), t)
     W, w = problem.white
-    x = W.solve(W.H(w)[None], 1e-4 * problem.steepness, tol=1e-3)
+    x = W.solve(W.H(w[None]), 1e-4 * problem.steepness, tol=1e-3)
     return x.expand(n, *x.shape[1:]).clone()

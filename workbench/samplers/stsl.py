@@ -74,7 +74,7 @@ class IdentityTrace:
             return self.eta / as_reals(x[:1]).numel() / sigma**2 * curved
         v = signs(v)
         delta = self.delta * sigma / inner(v, v).sqrt()
-        sharp = torch.as_tensor(steepness(problem, x0.detach())).flatten()
+        sharp = torch.as_tensor(steepness(problem, x0.detach()), device=x.device).flatten()
         return 0.5 * sharp * sigma**2 / alpha * bend(problem.prior, x, x0, t, v, delta)
 
 

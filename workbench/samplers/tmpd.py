@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import torch
 
+from workbench.samplers._gaussian import linearised
 from workbench.samplers._guidance import Guidance
-from workbench.samplers.dps import step_length
-from workbench.samplers.pigdm import linearised
+from workbench.samplers._length import step_length
 
 
 @dataclass(frozen=True)
