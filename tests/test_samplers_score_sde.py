@@ -159,7 +159,7 @@ def test_drowned_data_are_not_replaced():
 
 def test_clean_data_are_met():
     problem = replace(TOGETHER, noise=wb.noise.Gaussian(1e-6))
-    for sampler, steps in ((S.Replacement(), 40), (S.RePaint(resamplings=3, jump=3), 10)):
+    for sampler, steps in ((S.Replacement(), 40), (S.RePaint(resamplings=3, jump=3), 30)):
         x = wb.sample(problem, sampler, n=5, steps=steps, progress=False).samples
         assert (problem.A(x) - problem.y).abs().max() < 0.05  # the last noise level
 
@@ -214,10 +214,18 @@ def test_repaint_on_other_processes():
 
 
 def test_repaint_costs_what_it_says():
-    post = wb.sample(TOGETHER, S.RePaint(resamplings=3, jump=4), n=2, steps=5, progress=False)
+    post = wb.sample(TOGETHER, S.RePaint(resamplings=3, jump=4), n=2, steps=20, progress=False)
     t = TOGETHER.prior.grid(5)[:-1]
     returns = int((t >= spectral(TOGETHER).deviation.min()).sum())
     assert 0 < returns < 5 and post.cost.denoiser == 2 * 4 * (3 * returns + 5 - returns)
+
+
+def test_repaint_counts_inner_steps():
+    """The published run: 250 steps in jumps of 10 are 25 steps of the grid, each resampled 10 times: 2500 calls a sample."""
+    prior = TOGETHER.prior
+    assert torch.equal(S.RePaint().grid(prior, 250), prior.grid(25)) and len(S.RePaint().grid(prior, 5)) == 3
+    problem = replace(TOGETHER, noise=wb.noise.Gaussian(1e-6))
+    assert wb.sample(problem, S.RePaint(), n=1, steps=100, progress=False).cost.denoiser == 1000
 
 
 def test_g2_rows():

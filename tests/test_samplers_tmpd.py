@@ -1,6 +1,7 @@
 """TMPD: moment matching by the row sums of the covariance."""
 
 from dataclasses import replace
+from math import inf
 
 import pytest
 import torch
@@ -83,3 +84,11 @@ def test_stable_on_many_measurements_that_say_the_same():
     problem = replace(base, A=A, y=torch.cat([base.y, -base.y]))
     x = wb.sample(problem, S.TMPD(), n=8, steps=30, progress=False).samples
     assert x.abs().max() < 10
+
+
+def test_the_published_rule_takes_whole_steps():
+    problem, x, t = gaussian_problem(), normal(5, 2, 2, seed=6), tensor(0.7)
+    x0, covariance = problem.prior.tweedie(x, t)
+    whole = covariance(S.TMPD().pull(problem, x, x0, covariance, t, None))
+    assert torch.equal(denoised(S.TMPD(reach=inf), problem), x0 + whole)
+    assert (denoised(S.TMPD(), problem) - x0 - whole).abs().max() > 0.01

@@ -25,6 +25,13 @@ class Points(Analytic):
     card = dict(engine="points", exact=True, source="")
 
     def __init__(self, points, weights=None, process=None, noise_range=None):
+        if not (points.ndim and len(points) and (points.is_floating_point() or points.is_complex())):
+            raise BadInput(
+                f"points of shape {tuple(points.shape)} and {points.dtype} should be (K, *shape), K >= 1, real or complex "
+                f"floating point"
+            )
+        if not torch.isfinite(points).all():
+            raise BadInput("points hold NaN or infinity; remove those signals first")
         count = len(points)
         weights = torch.as_tensor([1.0] * count if weights is None else weights, dtype=torch.float64)
         if weights.shape != (count,) or not (weights >= 0).all() or not weights.sum() > 0:

@@ -1,9 +1,11 @@
 """Stochastic interpolants: a straight line between noise and signal with a bridge of noise on it."""
 
 from dataclasses import dataclass
+from math import inf
 
 import torch
 
+from workbench._errors import BadInput
 from workbench.diffusion._process import Process, as_time, positive
 
 
@@ -28,6 +30,10 @@ class Interpolant(Process):
 
     def __post_init__(self):
         positive(base=self.base)
+        if not (0 <= self.bridge < inf and self.base < inf):
+            raise BadInput(
+                f"Interpolant: bridge = {self.bridge} should be 0 or more, and finite, as base = {self.base}"
+            )
 
     def gamma(self, t):
         """The deviation of the bridge."""

@@ -1,11 +1,12 @@
 """PFGM++: noise with the heavy tails of a Poisson flow in D further dimensions; D to infinity is diffusion."""
 
 from dataclasses import dataclass
-from math import lgamma, log, pi
+from math import inf, lgamma, log, pi
 
 import torch
 from scipy.special import gammaincinv
 
+from workbench._errors import BadInput
 from workbench.diffusion._process import Process, as_time, positive
 
 
@@ -24,12 +25,17 @@ class PoissonFlow(Process):
     card = dict(source="Xu et al. 2023")
 
     t_max = 80.0
+    gaussian = False
 
     D: float = 2048
     N: int = 3072
 
     def __post_init__(self):
         positive(D=self.D, N=self.N)
+        if not 0.2 <= self.D < inf or not self.N < inf:
+            raise BadInput(
+                f"PoissonFlow: D = {self.D} should be at least 0.2, under which draws overflow, and finite, as N = {self.N}"
+            )
 
     def alpha(self, t):
         return torch.ones_like(as_time(t))
@@ -48,10 +54,10 @@ class PoissonFlow(Process):
 
     def draw(self, like, t, rng):
         """Draws of x_t - x_0, R u: rows of the shape, dtype and device of `like`."""
-        u = rng.fork("radius").uniform(len(like)).clamp(1e-16, 1 - 2**-53)
+        z, u = rng.normal(like), rng.uniform(len(like)).clamp(1e-16, 1 - 2**-53)
         chi2 = 2 * torch.from_numpy(gammaincinv(0.5 * self.D, u.numpy()))
         heavy = torch.sqrt(self.D / chi2).to(like.device, like.dtype.to_real())
-        return self.sigma(t) * rng.normal(like) * heavy.reshape(-1, *[1] * (like.ndim - 1))
+        return self.sigma(t) * z * heavy.reshape(-1, *[1] * (like.ndim - 1))
 
     def log_kernel(self, squares, t):
         """log p(x_t | x_0), normalised over R^N, from |x_t - x_0|^2 in float64."""

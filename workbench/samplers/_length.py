@@ -39,7 +39,7 @@ def halved(problem, x0, shift, least=inf):
 
 def quadratic(problem):
     """Whether log p(y | x) is quadratic in x, so that steps that its curvature allows need no halving."""
-    return isinstance(problem.A, Linear) and problem.noise.plug_in(problem.y)[1] is problem.noise
+    return isinstance(problem.A, Linear) and hasattr(problem.noise, "cov")
 
 
 def uphill(problem, x, gain=1.0, ridge=0.0):
@@ -47,10 +47,10 @@ def uphill(problem, x, gain=1.0, ridge=0.0):
     (of its sharpest where there is none): at x, and for a nonlinear A at the end of the step if it is larger there.
     Halved where log p is not quadratic and falls."""
     try:
-        problem.gaussian
+        twin = problem.gaussian
     except BadInput:
-        return halved(problem, x, _step(problem, problem, x, gain, ridge))
-    step = _step(problem, problem.gaussian, x, gain, ridge)
+        twin = problem
+    step = _step(problem, twin, x, gain, ridge)
     return step if quadratic(problem) else halved(problem, x, step)
 
 

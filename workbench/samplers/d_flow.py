@@ -8,11 +8,15 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from workbench._errors import BadInput
+from workbench.priors._prior import needs_gaussian
 from workbench.samplers import _sampler
+from workbench.samplers._checks import not_negative, whole
 from workbench.samplers._likelihood import log_likelihood
 from workbench.samplers._reals import as_reals, from_reals, rows, squares
 from workbench.samplers._sampler import Sampler, Stepper
-from workbench.samplers.dpm_solver import DPMSolver2M
+from workbench.samplers.ddpm import DDPM
+from workbench.samplers.dpm_solver import DPMSolver2M, DPMSolverSDE
+from workbench.samplers.predictor_corrector import PredictorCorrector
 
 MEMORY = 10  # pairs of moves that L-BFGS keeps
 HALVINGS = 10  # of a step that does not lower the cost
@@ -27,9 +31,11 @@ class _NoiseSpace(Sampler):
     stepper: Stepper = field(default_factory=DPMSolver2M)
 
     def __post_init__(self):
-        if self.ode_steps < 1 or getattr(self.stepper, "guidance", None) is not None:
+        whole(type(self).__name__, ode_steps=self.ode_steps)
+        if not deterministic(self.stepper):
             raise BadInput(
-                f"{type(self).__name__}: ode_steps = {self.ode_steps} should be at least 1, and stepper without guidance"
+                f"{type(self).__name__}: stepper = {self.stepper} should be a deterministic stepper without guidance, such "
+                f"as DPMSolver2M() or Heun()"
             )
 
     def grid(self, prior, steps):
@@ -42,6 +48,7 @@ class _NoiseSpace(Sampler):
     def signal(self, problem, z):
         """ODE(z): the stepper from noise z to the signal, one denoiser's graph at a time where gradients are on."""
         prior = problem.prior
+        needs_gaussian(prior.process)  # of the start
         times = prior.grid(self.ode_steps)
         like = torch.empty(*prior.shape, dtype=prior.dtype)
         state = self.stepper.State(prior.process.sigma(times[0]) * from_reals(z, like))
@@ -62,14 +69,25 @@ class _NoiseSpace(Sampler):
         return U.detach(), g
 
 
+def deterministic(stepper):
+    """Whether a stepper draws nothing: no guidance, and neither eta nor churn."""
+    return (
+        isinstance(stepper, Stepper)
+        and not isinstance(stepper, (DDPM, DPMSolverSDE, PredictorCorrector))
+        and stepper.guidance is None
+        and getattr(stepper, "eta", 0) == getattr(stepper, "churn", 0) == 0
+    )
+
+
 @dataclass(frozen=True)
 class DFlow(_NoiseSpace):
     """argmin_z -log p(y | ODE(z)) + lam / 2 ||z||^2 by L-BFGS through the ODE, from z ~ N(0, I): a point, and no posterior.
 
     A step is one iteration, each row with its own memory of 10 moves and its own step, halved until the cost falls
     (Nocedal and Wright 2006, Alg. 7.4). lam = 1 is the mode of z given y, the posterior mean for a Gaussian prior;
-    lam = 0 is the data alone, regularised by the flow and the start. About 20 iterations. Gradients are recomputed
-    step by step, so memory holds one denoiser's graph. Ben-Hamu et al. 2024, D-Flow, Alg. 1.
+    lam = 0 is the data alone, regularised by the flow and the start. A few numbers take 20 iterations, a field 60 and
+    more. A row whose cost no step lowers forgets its memory. Gradients are recomputed step by step, so memory holds one
+    denoiser's graph. Ben-Hamu et al. 2024, D-Flow, Alg. 1.
     """
 
     card = dict(kind="sampler", exactness="P", needs="gradient", complex=True, nonlinear=True, poisson=True,
@@ -77,6 +95,10 @@ class DFlow(_NoiseSpace):
     published = dict(data_alone=dict(lam=0.0))
 
     lam: float = 1.0
+
+    def __post_init__(self):
+        super().__post_init__()
+        not_negative("DFlow", lam=self.lam)
 
     @dataclass
     class State(_sampler.State):
@@ -115,6 +137,8 @@ class DFlow(_NoiseSpace):
         curved = (move * turn).sum(1, keepdim=True) > 1e-12 * (turn * turn).sum(1, keepdim=True)
         moves = torch.where(curved[..., None], torch.cat([state.moves[:, 1:], move[:, None]], 1), state.moves)
         turns = torch.where(curved[..., None], torch.cat([state.turns[:, 1:], turn[:, None]], 1), state.turns)
+        stuck = open_[:, None, None]
+        moves, turns = torch.where(stuck, 0.0, moves), torch.where(stuck, 0.0, turns)
         return self.State(new_z, U=new_U, g=new_g, moves=moves, turns=turns)
 
 

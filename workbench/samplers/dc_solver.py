@@ -1,6 +1,7 @@
 """DC-Solver: dynamic compensation of a multistep solver, fitted to a reference trajectory."""
 
 from dataclasses import dataclass, replace
+from math import isfinite
 
 import torch
 
@@ -25,6 +26,13 @@ class DCSolver(UniPC):
                 cost="1 NFE", source="Zhao et al. 2024")  # fmt: skip
 
     ratios: tuple = ()
+
+    def __post_init__(self):
+        super().__post_init__()
+        if not isinstance(self.ratios, tuple) or not all(isfinite(r) for r in self.ratios):
+            raise BadInput(
+                f"DCSolver: ratios = {self.ratios} should be a tuple of finite numbers, one a step"
+            )
 
     keeps = property(lambda self: max(self.order, 3))
 

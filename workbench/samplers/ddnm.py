@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 import torch
 
-from workbench._errors import BadInput
+from workbench.samplers._checks import whole, within
 from workbench.samplers._sampler import Sampler, State
 from workbench.samplers._spectral import spectral
-from workbench.samplers.ddrm import check_share, renoised
+from workbench.samplers.ddrm import renoised
 
 
 @dataclass(frozen=True)
@@ -23,11 +23,8 @@ class _NullSpace(Sampler):
     repeats: int = 1
 
     def __post_init__(self):
-        check_share(type(self).__name__, eta=self.eta)
-        if self.travel < 1 or self.repeats < 1:
-            raise BadInput(
-                f"{type(self).__name__}: travel = {self.travel} and repeats = {self.repeats} should be at least 1"
-            )
+        within(type(self).__name__, 0, 1, eta=self.eta)
+        whole(type(self).__name__, travel=self.travel, repeats=self.repeats)
 
     def grid(self, prior, steps):
         """The prior's times, going back up `travel` of them and down again repeats - 1 times at every travel-th."""

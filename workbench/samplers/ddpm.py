@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from workbench.samplers._ancestral import ancestral
+from workbench.samplers._checks import within
 from workbench.samplers._sampler import State, Stepper
 
 
@@ -29,6 +30,9 @@ class DDIM(Stepper):
                 cost="1 NFE", source="Song, Meng, Ermon 2021")  # fmt: skip
 
     eta: float = 0.0
+
+    def __post_init__(self):
+        within("DDIM", 0, 1, eta=self.eta)
 
     def step(self, problem, state, t, s, rng):
         prior = self.prior(problem, rng)

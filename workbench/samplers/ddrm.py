@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
-from workbench._errors import BadInput
+from workbench.samplers._checks import within
 from workbench.samplers._sampler import Sampler, State
 from workbench.samplers._spectral import spectral
 
@@ -31,7 +31,7 @@ class DDRM(Sampler):
     eta_b: float = 1.0
 
     def __post_init__(self):
-        check_share("DDRM", eta=self.eta, eta_b=self.eta_b)
+        within("DDRM", 0, 1, eta=self.eta, eta_b=self.eta_b)
 
     def init(self, problem, n, t, rng):
         """Data with noise added up to kappa where they are sharper, noise elsewhere."""
@@ -57,9 +57,3 @@ class DDRM(Sampler):
 def renoised(eta, kappa, eps, z):
     """Noise of size kappa, made of the old eps and of fresh z: kappa (sqrt(1 - eta^2) eps + eta z)."""
     return kappa * ((1 - eta**2) ** 0.5 * eps + eta * z)
-
-
-def check_share(who, **values):
-    for name, value in values.items():
-        if not 0 <= value <= 1:
-            raise BadInput(f"{who}: {name} = {value} should be between 0 and 1")

@@ -4,19 +4,18 @@ from dataclasses import dataclass
 
 import torch
 
-from workbench._errors import BadInput
 from workbench.operators._linear import Linear
+from workbench.samplers._checks import positive, whole, within
 from workbench.samplers._gaussian import linearised
 from workbench.samplers._reals import rows, squares
 from workbench.samplers._sampler import Sampler, State
-from workbench.samplers.ddrm import check_share
 
 
 @dataclass(frozen=True)
 class DiffPIR(Sampler):
-    """xhat_y = argmin_x -log p(y | x) + lam / (2 kappa^2) ||x - xhat||^2, x_s = alpha_s xhat_y + sigma_s (sqrt(1 - zeta) eps' + sqrt(zeta) z).
+    """xhat_y = argmin_x -log p(y | x) + lam / (2 kappa^2) ||x - xhat||^2, then noise, of which a share zeta is fresh.
 
-    eps' = (x_t - alpha_t xhat_y) / sigma_t. In likelihood units: for Gaussian noise sigma_n and a linear A the proximal
+    x_s = alpha_s xhat_y + sigma_s (sqrt(1 - zeta) eps' + sqrt(zeta) z), eps' = (x_t - alpha_t xhat_y) / sigma_t. In likelihood units: for Gaussian noise sigma_n and a linear A the proximal
     step is (A^H A + rho I)^{-1} (A^H y + rho xhat), rho = lam sigma_n^2 / kappa^2; lam = 1 is the mode of N(xhat, kappa^2 I)
     times the likelihood. A nonlinear A takes `iterations` Gauss-Newton steps from xhat, halved until the cost falls;
     Poisson noise is its plug-in. The mean of a conditional stands for a draw, and kappa^2 / lam for Cov[x0 | x_t].
@@ -35,11 +34,9 @@ class DiffPIR(Sampler):
     iterations: int = 3
 
     def __post_init__(self):
-        check_share("DiffPIR", zeta=self.zeta)
-        if not self.lam > 0 or self.iterations < 1:
-            raise BadInput(
-                f"DiffPIR: lam = {self.lam} should be positive and iterations = {self.iterations} at least 1"
-            )
+        within("DiffPIR", 0, 1, zeta=self.zeta)
+        positive("DiffPIR", lam=self.lam)
+        whole("DiffPIR", iterations=self.iterations)
 
     def step(self, problem, state, t, s, rng):
         process, x = problem.prior.process, state.x

@@ -31,8 +31,10 @@ class DPG(Guidance):
     variance: float = 1.0
 
     def __post_init__(self):
-        if self.draws < 2 or self.draws % 2:
-            raise BadInput(f"DPG: draws = {self.draws} should be even and at least 2; they come in pairs")
+        if not isinstance(self.draws, int) or self.draws < 2 or self.draws % 2:
+            raise BadInput(
+                f"DPG: draws = {self.draws} should be an even integer, at least 2; they come in pairs"
+            )
         check_variance("DPG", self.variance)
 
     def pull(self, problem, x, x0, covariance, t, rng):

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 import torch
 
+from workbench.priors._prior import needs_gaussian
+from workbench.samplers._checks import within
 from workbench.samplers._sampler import State, Stepper
 
 
@@ -20,6 +22,9 @@ class Euler(Stepper):
 
     eta: float = 0.0
 
+    def __post_init__(self):
+        within("Euler", 0, 1, eta=self.eta)
+
     def step(self, problem, state, t, s, rng):
         prior, x = self.prior(problem, rng), state.x
         process = prior.process
@@ -30,5 +35,6 @@ class Euler(Stepper):
         drift = process.f(t) * x - 0.5 * (1 + self.eta**2) * process.g2(t) * score
         x = x + (s - t) * drift
         if self.eta > 0:
+            needs_gaussian(process)
             x = x + self.eta * torch.sqrt(process.g2(t) * (t - s)) * rng.normal(x)
         return State(x)

@@ -5,7 +5,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from workbench._errors import BadInput
 from workbench.samplers import _sampler
+from workbench.samplers._checks import not_negative
 from workbench.samplers._sampler import Stepper
 
 
@@ -34,7 +36,8 @@ class EVODiff(Stepper):
     weights rho, eta, zeta are clipped projections of outputs on one another, per sample and over the last two axes (one
     channel). zeta: Few() or Many(). last: the noise level sigma / alpha at which the published solver ends; the step
     that reaches it is its own (item 6 of the specification), 0: there is none. The step to 0 denoises.
-    A heuristic for at most 15 denoiser calls: its error against the exact ODE stops falling beyond. EVODiff 2025, Alg. 1.
+    A heuristic for at most 15 denoiser calls. Beyond, with last = 0, its error against the exact ODE falls as 1 / steps,
+    first order; with last > 0 the error of the last step stays, and grows with the steps. EVODiff 2025, Alg. 1.
     """
 
     card = dict(name="evodiff", kind="stepper", exactness="E0", needs="denoiser", complex=True, nonlinear=False, poisson=False,
@@ -42,6 +45,11 @@ class EVODiff(Stepper):
 
     zeta: Few | Many = field(default_factory=Few)
     last: float = 0.0
+
+    def __post_init__(self):
+        if not isinstance(self.zeta, Few | Many):
+            raise BadInput(f"EVODiff: zeta = {self.zeta} should be a rule, Few() or Many()")
+        not_negative("EVODiff", last=self.last)
 
     @dataclass
     class State(_sampler.State):

@@ -31,7 +31,9 @@ class FlowChef(Sampler):
 
     def __post_init__(self):
         if not 0 < self.gain < 2:
-            raise BadInput(f"FlowChef: gain = {self.gain} should be between 0 and 2, where its steps are stable")
+            raise BadInput(
+                f"FlowChef: gain = {self.gain} should be between 0 and 2, where its steps are stable"
+            )
         whole("FlowChef", inner=self.inner)
 
     def grid(self, prior, steps):

@@ -5,6 +5,9 @@ from math import inf, sqrt
 
 import torch
 
+from workbench._errors import BadInput
+from workbench.priors._prior import needs_gaussian
+from workbench.samplers._checks import not_negative
 from workbench.samplers._sampler import State, Stepper
 
 
@@ -24,12 +27,24 @@ class Heun(Stepper):
     churn_max: float = inf
     churn_noise: float = 1.0
 
+    def __post_init__(self):
+        not_negative("Heun", churn_noise=self.churn_noise)
+        if not 0 <= self.churn <= 1:
+            raise BadInput(
+                f"Heun: churn = {self.churn} should lie between 0 and 1; it is S_churn / N of the paper, N the steps"
+            )
+        if not self.churn_min <= self.churn_max:
+            raise BadInput(
+                f"Heun: churn_min = {self.churn_min} should be at most churn_max = {self.churn_max}"
+            )
+
     def step(self, problem, state, t, s, rng):
         prior = self.prior(problem, rng)
         process = prior.process
         kappa, low = process.kappa(t), process.kappa(s)
         x = state.x / process.alpha(t)
         if self.churn > 0 and self.churn_min <= kappa <= self.churn_max:
+            needs_gaussian(process)
             high = kappa * (1 + min(self.churn, sqrt(2) - 1))
             x = x + self.churn_noise * torch.sqrt(high**2 - kappa**2) * rng.normal(x)
             kappa, t = high, process.time(high)

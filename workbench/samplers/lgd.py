@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import torch
 
-from workbench._errors import BadInput
 from workbench.samplers._ancestral import ancestral
+from workbench.samplers._checks import not_negative, whole
 from workbench.samplers._gaussian import check_variance, isotropic
 from workbench.samplers._guidance import Guidance
 from workbench.samplers._length import halved
@@ -21,8 +21,7 @@ def spread(x0, r, draws, rng):
 
 
 def check_draws(who, draws, variance):
-    if draws < 1:
-        raise BadInput(f"{who}: draws = {draws} should be at least 1")
+    whole(who, draws=draws)
     check_variance(who, variance)
 
 
@@ -80,6 +79,7 @@ class PublishedLGD(Sampler):
     variance: float = 1.0
 
     def __post_init__(self):
+        not_negative("PublishedLGD", zeta=self.zeta)
         check_draws("PublishedLGD", self.draws, self.variance)
 
     def step(self, problem, state, t, s, rng):

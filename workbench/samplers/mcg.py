@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 
 from workbench.samplers._ancestral import ancestral
+from workbench.samplers._checks import not_negative
 from workbench.samplers._sampler import Sampler, State
 from workbench.samplers._spectral import spectral
 
@@ -23,6 +24,9 @@ class MCG(Sampler):
                 cost="1 NFE + 1 VJP", source="Chung et al. 2022")  # fmt: skip
 
     zeta: float = 1.0
+
+    def __post_init__(self):
+        not_negative("MCG", zeta=self.zeta)
 
     def step(self, problem, state, t, s, rng):
         process, x, data = problem.prior.process, state.x, spectral(problem)

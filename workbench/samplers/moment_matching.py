@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from workbench._errors import BadInput
 from workbench.operators._solve import cg
+from workbench.samplers._checks import not_negative, whole
 from workbench.samplers._guidance import Guidance
 
 
@@ -24,10 +24,8 @@ class MomentMatching(Guidance):
     tol: float = 1e-5
 
     def __post_init__(self):
-        if self.iterations < 1 or not self.tol >= 0:
-            raise BadInput(
-                f"MomentMatching: iterations = {self.iterations} should be at least 1 and tol = {self.tol} not negative"
-            )
+        whole("MomentMatching", iterations=self.iterations)
+        not_negative("MomentMatching", tol=self.tol)
 
     def pull(self, problem, x, x0, covariance, t, rng):
         problem = problem.gaussian

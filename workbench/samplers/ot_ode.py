@@ -6,6 +6,7 @@ import torch
 
 from workbench._errors import BadInput
 from workbench.diffusion.flow import Flow
+from workbench.samplers._checks import not_negative
 from workbench.samplers._gaussian import check_variance, isotropic, linearised, pseudoinverse_pull
 from workbench.samplers._sampler import Sampler, State
 
@@ -52,6 +53,7 @@ class OTODE(Sampler):
 
     def __post_init__(self):
         check_variance("OTODE", self.variance)
+        not_negative("OTODE", gamma=self.gamma)
         if not 0 < self.start <= 1:
             raise BadInput(f"OTODE: start = {self.start} should be a flow time in (0, 1], 1 the noise")
 

@@ -32,7 +32,9 @@ class PnPFlow(Sampler):
 
     def __post_init__(self):
         if not 0 < self.gain < 2:
-            raise BadInput(f"PnPFlow: gain = {self.gain} should be between 0 and 2, where its steps are stable")
+            raise BadInput(
+                f"PnPFlow: gain = {self.gain} should be between 0 and 2, where its steps are stable"
+            )
         not_negative("PnPFlow", a=self.a)
         whole("PnPFlow", averages=self.averages)
 

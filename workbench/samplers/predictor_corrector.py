@@ -4,6 +4,9 @@ from dataclasses import dataclass, field
 
 import torch
 
+from workbench._errors import BadInput
+from workbench.priors._prior import needs_gaussian
+from workbench.samplers._checks import positive, whole
 from workbench.samplers._reals import rows, squares
 from workbench.samplers._sampler import State, Stepper
 
@@ -51,6 +54,9 @@ class PredictorCorrector(Stepper):
     corrections: int = 1
     size: ByNoise | ByNorms = field(default_factory=ByNoise)
 
+    def __post_init__(self):
+        check_corrector("PredictorCorrector", self)
+
     def step(self, problem, state, t, s, rng):
         prior, x = self.prior(problem, rng), state.x
         if s == 0:
@@ -61,9 +67,20 @@ class PredictorCorrector(Stepper):
         return State(x)
 
 
+def check_corrector(who, sampler):
+    """Raise BadInput unless corrections is a whole number and snr is positive, and under 1, where moves are stable."""
+    whole(who, 0, corrections=sampler.corrections)
+    positive(who, snr=sampler.snr)
+    if isinstance(sampler.size, ByNoise) and sampler.snr >= 1:
+        raise BadInput(
+            f"{who}: snr = {sampler.snr} should be under 1, from where on corrections by noise diverge"
+        )
+
+
 def predicted(prior, x, t, s, rng):
     """A reverse-diffusion step from t to s."""
     process = prior.process
+    needs_gaussian(process)
     a = process.alpha(t) / process.alpha(s)
     spread = process.sigma(t) ** 2 - a**2 * process.sigma(s) ** 2
     return (2 - a) * x + spread * prior.score(x, t) + spread.sqrt() * rng.normal(x)

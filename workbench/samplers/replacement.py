@@ -6,7 +6,7 @@ import torch
 
 from workbench.samplers._sampler import Sampler, State
 from workbench.samplers._spectral import spectral
-from workbench.samplers.predictor_corrector import ByNoise, ByNorms, corrected, predicted
+from workbench.samplers.predictor_corrector import ByNoise, ByNorms, check_corrector, corrected, predicted
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,9 @@ class Replacement(Sampler):
     snr: float = 0.16
     corrections: int = 1
     size: ByNoise | ByNorms = field(default_factory=ByNoise)
+
+    def __post_init__(self):
+        check_corrector("Replacement", self)
 
     def step(self, problem, state, t, s, rng):
         prior, x, data = problem.prior, state.x, rng.fork("data")

@@ -6,8 +6,8 @@ from math import factorial
 import torch
 from torch import Tensor
 
-from workbench._errors import BadInput
 from workbench.samplers import _sampler
+from workbench.samplers._checks import whole
 from workbench.samplers._sampler import Stepper
 
 
@@ -44,8 +44,8 @@ class UniPC(Stepper):
     B: BH1 | BH2 = field(default_factory=BH2)
 
     def __post_init__(self):
-        if self.order < 1 or int(self.order) != self.order:
-            raise BadInput(f"UniPC: order = {self.order} should be a whole number, at least 1")
+        whole(type(self).__name__, order=self.order)
+        object.__setattr__(self, "order", int(self.order))
 
     @dataclass
     class State(_sampler.State):
