@@ -1,5 +1,6 @@
 """Guidance on fields of hundreds of correlated numbers, where what is stable on two numbers may not be."""
 
+from dataclasses import replace
 from functools import cache
 from math import inf
 
@@ -52,6 +53,16 @@ def test_controls():
     for guidance in (S.PiGDM(reach=inf), S.LikelihoodDPS(reach=inf)):
         assert not distance("inpainting", S.DDPM(guidance=guidance)) < 100
     assert distance("inpainting", S.DDPM()) > 3 and distance("blur", S.DDPM()) > 1.5
+
+
+@pytest.mark.parametrize("sampler", [S.DDNM(), S.MCG(), S.ScalarDDNMPlus()], ids=lambda s: type(s).__name__)
+def test_small_singular_values_are_not_measured(sampler):
+    """A blur of singular values down to 1e-6: A^+ y of all of them is thousands of deviations off."""
+    assert distance("blur", sampler) < 1 < 1.5 < distance("blur", S.DDPM())
+    problem = field("blur")[0]
+    drowned = replace(problem, noise=wb.noise.Gaussian(1e4))
+    with pytest.raises(wb.BadInput, match="more noise than the signal"):
+        wb.sample(drowned, sampler, n=2, steps=2, progress=False)
 
 
 # --- a nonlinear operator and counts ----------------------------------------------------------------------------------

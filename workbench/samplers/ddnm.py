@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 
 from workbench.samplers._checks import whole, within
+from workbench.samplers._clean import clean_spectral
 from workbench.samplers._sampler import Sampler, State
 from workbench.samplers._spectral import spectral
 from workbench.samplers.ddrm import renoised
@@ -53,16 +54,17 @@ class _NullSpace(Sampler):
 class DDNM(_NullSpace):
     """xhat_y = A^+ y + (I - A^+ A) xhat, x_s = alpha_s xhat_y + sigma_s (sqrt(1 - eta^2) eps-hat + eta z).
 
-    The rule for data without noise: A x = y at the end, whatever the noise of y, which A^+ amplifies by 1 / s_i (use
-    DDNMPlus where s_i spread over decades, as with many coils). travel, repeats: time travel, l steps
+    The rule for data without noise: A x = y at the end, whatever the noise of y, which A^+ amplifies by 1 / s_i.
+    Coordinates whose noise 1 / s_i is above a tenth of the prior's noisiest level count as not measured (use DDNMPlus
+    where s_i spread over decades, as with many coils). travel, repeats: time travel, l steps
     back at every l-th, r times in all (off by default; in the sampler's own grid). Wang et al. 2023, Alg. 1, 2.
     """
 
-    card = dict(kind="sampler", exactness="P", needs="svd", complex=True, nonlinear=False, poisson=True,
+    card = dict(kind="sampler", exactness="P", needs="svd", complex=True, nonlinear=False, poisson=False,
                 cost="1 NFE", source="Wang et al. 2023")  # fmt: skip
 
     def noised(self, problem, x0, eps, z, kappa):
-        data = spectral(problem)
+        data = clean_spectral(problem, "DDNM")
         return data.replaced(x0, data.seen) + renoised(self.eta, kappa, eps, z)
 
 
@@ -96,15 +98,15 @@ class ScalarDDNMPlus(_NullSpace):
     """xhat_y = xhat + lambda A^+ (y - A xhat), lambda = min(1, kappa_s / v), fresh noise gamma z in the range of A^H.
 
     gamma^2 = kappa_s^2 - lambda^2 v^2, with one noise level v for all coordinates, the rms of A^+ n (sigma_y where
-    A A^H = I); unmeasured coordinates take sigma_s (sqrt(1 - eta^2) eps-hat + eta z). Below v the measured ones draw
+    A A^H = I), those left out that DDNM leaves out; unmeasured coordinates take sigma_s (sqrt(1 - eta^2) eps-hat + eta z). Below v the measured ones draw
     nothing any more and go on to the noisy data. Wang et al. 2023, eq. 17 to 19.
     """
 
-    card = dict(kind="sampler", exactness="P", needs="svd", complex=True, nonlinear=False, poisson=True,
+    card = dict(kind="sampler", exactness="P", needs="svd", complex=True, nonlinear=False, poisson=False,
                 cost="1 NFE", source="Wang et al. 2023")  # fmt: skip
 
     def noised(self, problem, x0, eps, z, kappa):
-        data = spectral(problem)
+        data = clean_spectral(problem, "ScalarDDNMPlus")
         v, y0 = data.deviation.double().square().mean().sqrt(), data.measured(x0)
         lam = (kappa / v).clamp_max(1)
         gamma = (kappa**2 - (lam * v) ** 2).clamp_min(0).sqrt()

@@ -6,8 +6,8 @@ import torch
 
 from workbench.samplers._ancestral import ancestral
 from workbench.samplers._checks import not_negative
+from workbench.samplers._clean import clean_spectral
 from workbench.samplers._sampler import Sampler, State
-from workbench.samplers._spectral import spectral
 
 
 @dataclass(frozen=True)
@@ -15,12 +15,12 @@ class MCG(Sampler):
     """x_s = (I - A^+ A) x' + A^+ (alpha_s y + sigma_s A z), x' = DDPM(x_t) - zeta grad_x ||A^+ (y - A E[x0 | x_t])||.
 
     A^+ by the singular vectors of A; norms are per sample. The projection fits the noise of the data exactly, A x = y
-    at the end, amplified by 1 / s_i, so it is meant for data without noise and
-    singular values of one size. Chung et al. 2022, eq. 14 to 16, along the gradient of the norm
-    as in the code of DPS; zeta as there.
+    at the end, amplified by 1 / s_i, so it is meant for data without noise and singular values of one size; coordinates
+    whose noise 1 / s_i is above a tenth of the prior's noisiest level count as not measured. Chung et al. 2022, eq. 14 to
+    16, along the gradient of the norm as in the code of DPS; zeta as there.
     """
 
-    card = dict(kind="sampler", exactness="P", needs="svd", complex=True, nonlinear=False, poisson=True,
+    card = dict(kind="sampler", exactness="P", needs="svd", complex=True, nonlinear=False, poisson=False,
                 cost="1 NFE + 1 VJP", source="Chung et al. 2022")  # fmt: skip
 
     zeta: float = 1.0
@@ -29,7 +29,7 @@ class MCG(Sampler):
         not_negative("MCG", zeta=self.zeta)
 
     def step(self, problem, state, t, s, rng):
-        process, x, data = problem.prior.process, state.x, spectral(problem)
+        process, x, data = problem.prior.process, state.x, clean_spectral(problem, "MCG")
         x0, covariance = problem.prior.tweedie(x, t)
         r = data.seen - data.measured(x0)
         size = torch.linalg.vector_norm(r.flatten(1), dim=1)[:, None]
