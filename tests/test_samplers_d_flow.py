@@ -178,3 +178,16 @@ def test_d_flow_on_g2_is_a_point_method():
     """No reference value: the mode in noise space collapses the spread, 1.37, as optimisers do (RED-diff .13, PnP-Flow .26)."""
     got = g2_means(wb.sample(G2, S.DFlow(ode_steps=8), n=200, steps=15, progress=False).samples, 200)
     assert got.trace < 0.7 and got.residual < 0.3
+
+
+def test_a_row_that_no_step_lowers_forgets():
+    """Its next direction is the gradient's, and not the one that just failed."""
+    problem, sampler = gaussian_problem(), S.DFlow(ode_steps=4)
+    with torch.no_grad():
+        state = sampler.init(problem, 2, tensor(1.0), wb.Rng(0))
+        state = sampler.step(problem, state, tensor(3.0), tensor(2.0), wb.Rng(0))
+        assert (state.moves != 0).any((1, 2)).all()
+        state.U[0] = -1e9  # out of reach
+        after = sampler.step(problem, state, tensor(2.0), tensor(1.0), wb.Rng(0))
+    assert torch.equal(after.x[0], state.x[0]) and (after.moves[0] == 0).all() and (after.turns[0] == 0).all()
+    assert (after.moves[1] != 0).any() and after.U[1] < state.U[1]
