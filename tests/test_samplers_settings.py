@@ -81,7 +81,14 @@ def test_points_that_are_none(points):
 
 @pytest.mark.parametrize(
     "sampler",
-    [S.Euler(eta=1.0), S.Heun(churn=0.2), S.PredictorCorrector(), S.DFlow(), S.NoiseSpaceMCMC()],
+    [
+        S.Euler(eta=1.0),
+        S.Heun(churn=0.2),
+        S.PredictorCorrector(),
+        S.DPMSolverSDE(),
+        S.DFlow(),
+        S.NoiseSpaceMCMC(),
+    ],
     ids=lambda s: type(s).__name__,
 )
 def test_a_poisson_flow_has_no_stochastic_steps(sampler):

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from workbench.priors._prior import needs_gaussian
 from workbench.samplers import _sampler
 from workbench.samplers._sampler import Stepper
 
@@ -131,6 +132,7 @@ class DPMSolverSDE(Stepper):
     def step(self, problem, state, t, s, rng):
         prior, x = self.prior(problem, rng), state.x
         process = prior.process
+        needs_gaussian(process)
         x0 = prior.denoise(x, t)
         if s == 0:
             return self.State(x0)
