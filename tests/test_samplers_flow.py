@@ -119,7 +119,7 @@ def test_published_flowchef_step(dtype, process):
 def test_flowchef_step_in_likelihood_units():
     problem, x, t = moved(Flow()), normal(4, 2, 2, seed=6), tensor(0.6)
     L = torch.linalg.matrix_norm(problem.A.matrix, 2) ** 2 / 0.16
-    wanted = gradient(problem, x) / (L + (0.4**2 + 0.6**2) / 0.6**2)
+    wanted = 0.4 * gradient(problem, x) / (L + (0.4**2 + 0.6**2) / 0.6**2)
     assert (S.FlowChef(gain=0.5).push(problem, x, t) - 0.5 * wanted).abs().max() < 1e-4 * wanted.abs().max()
 
 

@@ -17,6 +17,7 @@ from workbench.operators.blur import CircularBlur, gaussian_kernel
 from workbench.operators.mask import Mask
 from workbench.samplers._ancestral import moments
 from workbench.samplers._guidance import Guidance
+from workbench.samplers._likelihood import log_likelihood
 from workbench.samplers.adaptive_guidance import DROWNED, FREE, HEARD, Cosine, Negligible
 from workbench.samplers.h_transform import Calibrated, Power
 from workbench.samplers.minority import Classifier, SelfScore, minority_score, train_classifier
@@ -214,13 +215,21 @@ def test_self_guidance_is_the_gradient_of_the_energy():
         assert (moved - (mean + tau * wb.Rng(3).normal(x) - 0.2 * tau**2 * slope)).abs().max() < 1e-8
 
 
-def test_calibrated_weight():
-    problem, x, t = gaussian_problem(), normal(3, 2, 2, seed=6), tensor(0.7)
-    steepness = torch.linalg.matrix_norm(matrix(problem), 2).item() ** 2 / 0.16
-    weight = 1 / (1 + steepness * 0.49 / 1.49)
-    free = problem.prior.denoise(x, t)
-    one, mine = (S.SelfGuidance(weight=w).bind(problem).denoise(x, t) - free for w in (1.0, None))
-    assert (mine - weight * one).abs().max() < 1e-3 * one.abs().max()
+def test_self_guidance_moves_where_tsdiff_does():
+    """By default both take xhat to the top of the Gaussian posterior along the slope, here to 1e-6 by a search."""
+    problem = gaussian_problem()
+    x, s = normal(5, 2, 2, seed=6), tensor(0.8)
+    x0, covariance = problem.prior.tweedie(x, s)
+    shift = S.SelfGuidance().shift(problem, x, x0, covariance, s, wb.Rng(0))
+    C = torch.linalg.inv(torch.linalg.inv(problem.prior.cov()) + torch.eye(4, dtype=x.dtype) / 0.64)
+
+    def fit(c):
+        u = x0 + c * shift
+        off = (u - x0).flatten(1)
+        return log_likelihood(problem, u) - 0.5 * (off @ torch.linalg.inv(C) * off).sum(1)
+
+    assert (fit(1.0) > fit(1 - 1e-3)).all() and (fit(1.0) > fit(1 + 1e-3)).all()
+    assert torch.equal(0 * shift, S.SelfGuidance(weight=0.0).shift(problem, x, x0, covariance, s, wb.Rng(0)))
 
 
 def test_quantile_levels_belong_to_samples():

@@ -4,7 +4,7 @@ from math import inf, nan
 
 import pytest
 import torch
-from truth import DOUBLE, gaussian_problem, line_problem
+from truth import DOUBLE, gaussian_problem
 
 import workbench as wb
 from theory.distributions.points import Points
@@ -39,12 +39,6 @@ def test_refused(kind, setting):
 def test_churn_is_a_share_of_the_papers():
     with pytest.raises(wb.BadInput, match="S_churn / N"):
         S.Heun(churn=40)
-
-
-def test_whole_numbers_written_as_floats():
-    problem = line_problem()
-    one, two = (wb.sample(problem, S.UniPC(order=k), n=3, steps=5, progress=False).samples for k in (2, 2.0))
-    assert torch.equal(one, two)
 
 
 @pytest.mark.parametrize("kind", [S.DFlow, S.NoiseSpaceMCMC])

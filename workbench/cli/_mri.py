@@ -11,9 +11,10 @@ from math import isfinite
 
 SIZE, COILS, STEPS, N = 64, 4, 100, 16
 PARTICLES = 128  # of one ensemble, for samplers whose rows are particles
-PUSHED = {  # the scale of methods whose push is in signal units, for noise of a tenth
-    "dps": dict(zeta=0.3),
-    "published-lgd": dict(zeta=0.3),
+PUSHED = {  # the scale of methods whose push is in the signal's units, the best of a few; and a shorter run
+    "dps": dict(zeta=10.0),
+    "published-lgd": dict(zeta=10.0),
+    "published-flowchef": dict(gain=100.0),
     "mcg": dict(zeta=0.3),
     "dpg": dict(draws=100),
 }
@@ -100,7 +101,7 @@ def line(problem, exact, entry):
     if entry.name == "tds":  # the default twist forms a matrix of the size of y
         from workbench.samplers.twists import Isotropic
 
-        sampler = type(sampler)(twist=Isotropic())
+        sampler = type(sampler)(twist=Isotropic(variance=float(problem.prior.spectrum.max())))
     steps = LONG.get(entry.name, SHORT.get(entry.name, STEPS))
     row = dict(name=entry.name, exactness=entry.card["exactness"], steps=steps)
     size = PARTICLES if getattr(sampler, "couples", False) else N

@@ -26,7 +26,9 @@ class Process:
     """
 
     t_max = 1.0
-    gaussian = True  # whether x_t - alpha x_0 is: what Tweedie's formulas, guidance and stochastic steps are made of
+    gaussian = (
+        True  # whether x_t - alpha x_0 is: what Tweedie's formulas, guidance and stochastic steps are made of
+    )
 
     def alpha(self, t):
         raise NotImplementedError(f"{type(self).__name__} should define alpha(t)")

@@ -8,7 +8,7 @@ from workbench._errors import BadInput
 def whole(who, least=1, **values):
     """Raise BadInput unless every value is a whole number, at least `least`."""
     for name, value in values.items():
-        if value is not None and (not isfinite(value) or int(value) != value or value < least):
+        if value is not None and (not isinstance(value, int) or value < least):
             raise BadInput(f"{who}: {name} = {value} should be a whole number, at least {least}")
 
 

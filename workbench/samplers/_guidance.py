@@ -14,7 +14,7 @@ class Guidance(Published):
 
     A kind of guidance has `pull(problem, x, x0, covariance, t, rng)`, the (approximate) gradient of log p(y | x_t) in
     x0 = E[x0 | x_t = x], (n, *shape); covariance(v) is Cov[x0 | x_t] v and may be used in it. It then runs under every
-    stepper. One that is no such product overrides `denoise`. rng draws for the rows of x, apart from the stepper's draws.
+    stepper. One that takes another step along it overrides `shift`, one that is no such product `denoise`. rng draws for the rows of x, apart from the stepper's draws.
     """
 
     def bind(self, problem, rng=None):
@@ -24,7 +24,11 @@ class Guidance(Published):
     def denoise(self, problem, x, t, rng):
         """The guided E[x0 | x_t = x]."""
         x0, covariance = problem.prior.tweedie(x, t)
-        return x0 + covariance(self.pull(problem, x, x0, covariance, t, rng))
+        return x0 + self.shift(problem, x, x0, covariance, t, rng)
+
+    def shift(self, problem, x, x0, covariance, t, rng):
+        """Cov[x0 | x_t] pull, or a shorter step along it."""
+        return covariance(self.pull(problem, x, x0, covariance, t, rng))
 
     def pull(self, problem, x, x0, covariance, t, rng):
         raise NotImplementedError(

@@ -118,7 +118,7 @@ def both(guidance, problem, x, t, rng):
     """E[x0 | x_t] of the prior and of the guidance, with one denoiser call where the guidance is a pull."""
     if type(guidance).denoise is Guidance.denoise and type(guidance).bind is Guidance.bind:
         x0, covariance = problem.prior.tweedie(x, t)
-        return x0, x0 + covariance(guidance.pull(problem, x, x0, covariance, t, rng))
+        return x0, x0 + guidance.shift(problem, x, x0, covariance, t, rng)
     return problem.prior.denoise(x, t), guidance.bind(problem, rng).denoise(x, t)
 
 

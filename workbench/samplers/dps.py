@@ -69,11 +69,10 @@ class LikelihoodDPS(Guidance):
         if not self.reach > 0:
             raise BadInput(f"LikelihoodDPS: reach = {self.reach} should be positive; {inf} takes whole steps")
 
-    def denoise(self, problem, x, t, rng):
-        x0, covariance = problem.prior.tweedie(x, t)
+    def shift(self, problem, x, x0, covariance, t, rng):
         g = gradient(problem, x0)
         shift = covariance(g)
         if isinf(self.reach):
-            return x0 + shift
+            return shift
         shift = step_length(problem, x0, g, shift, self.reach) * shift
-        return x0 + (shift if quadratic(problem) else halved(problem, x0, shift))
+        return shift if quadratic(problem) else halved(problem, x0, shift)

@@ -15,8 +15,9 @@ class FlowChef(Sampler):
     """x <- x + push(xhat), xhat = x - t u with u held still, `inner` times; then x <- x + (s - t) u.
 
     Euler steps of the flow x_t = (1 - t) x_0 + t eps, u = E[eps - x_0 | x_t]; the prior's own process may be any. The
-    push is a step along grad log p(y | xhat) of size `gain` / (L + 1 / r^2), L = ||A^H Sigma_y^{-1} A|| and
-    r^2 = t^2 / ((1 - t)^2 + t^2), gain < 2: it raises the likelihood whatever the problem's units. Where A is nonlinear
+    push is a step along grad log p(y | xhat) of size (1 - t) `gain` / (L + 1 / r^2), L = ||A^H Sigma_y^{-1} A|| and
+    r^2 = t^2 / ((1 - t)^2 + t^2), gain < 2: it raises the likelihood whatever the problem's units, and 1 - t keeps what
+    it does to the next xhat, whose slope in x is at most 1 / (1 - t), from overshooting. Where A is nonlinear
     or the noise not Gaussian, L is that of the Jacobian and of the noise's Gaussian stand-in, and each sample's step is
     halved until log p(y | xhat) does not fall.
     A whole push each step, where exact guidance would move x by (t - s) / t of it: the data are over-fitted.
@@ -52,7 +53,7 @@ class FlowChef(Sampler):
     def push(self, problem, x0, t):
         """The move of x at the flow time t."""
         r2 = t**2 / ((1 - t) ** 2 + t**2)
-        return uphill(problem, x0, self.gain, 1 / r2)
+        return (1 - t) * uphill(problem, x0, self.gain, 1 / r2)
 
 
 @dataclass(frozen=True)

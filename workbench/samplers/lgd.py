@@ -46,10 +46,9 @@ class LGDMC(Guidance):
     def __post_init__(self):
         check_draws("LGDMC", self.draws, self.variance)
 
-    def denoise(self, problem, x, t, rng):
-        x0, covariance = problem.prior.tweedie(x, t)
+    def shift(self, problem, x, x0, covariance, t, rng):
         pull, typical = self.smoothed(problem, x0, t, rng)
-        return x0 + halved(problem, x0, covariance(pull), typical)
+        return halved(problem, x0, covariance(pull), typical)
 
     def pull(self, problem, x, x0, covariance, t, rng):
         return self.smoothed(problem, x0, t, rng)[0]

@@ -32,13 +32,12 @@ class TMPD(Guidance):
         if not self.reach > 0:
             raise BadInput(f"TMPD: reach = {self.reach} should be positive; {inf} takes whole steps")
 
-    def denoise(self, problem, x, t, rng):
-        x0, covariance = problem.prior.tweedie(x, t)
+    def shift(self, problem, x, x0, covariance, t, rng):
         W, e = linearised(problem, x0)
         shift = covariance(self.pull(problem, x, x0, covariance, t, rng))
         if isinf(self.reach):
-            return x0 + shift
-        return x0 + step_length(problem, x0, W.H(e), shift, self.reach) * shift
+            return shift
+        return step_length(problem, x0, W.H(e), shift, self.reach) * shift
 
     def pull(self, problem, x, x0, covariance, t, rng):
         W, e = linearised(problem, x0)

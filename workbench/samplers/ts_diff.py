@@ -4,7 +4,6 @@ from dataclasses import dataclass, field
 
 import torch
 
-from workbench._errors import BadInput
 from workbench.samplers._ancestral import moments
 from workbench.samplers._checks import not_negative, positive, within
 from workbench.samplers._guidance import Guidance
@@ -43,27 +42,12 @@ class Quantile:
         return W.H(from_reals(q - (r < 0).to(r), w)).to(x0.dtype)
 
 
-def calibrated(problem, x0, t):
-    """1 / (1 + ||A'||^2 v), v = kappa^2 / (1 + kappa^2): the data's variance grown by what x_t leaves open of a signal
-    of unit variance, so that the push never overshoots. A' is that of the Gaussian stand-in where the noise has one."""
-    kappa2 = problem.prior.process.kappa(t) ** 2
-    return 1 / (1 + steepness(stand_in(problem), x0) * kappa2 / (1 + kappa2))
-
-
-def stand_in(problem):
-    """problem.gaussian, or the problem itself where its noise has none."""
-    try:
-        return problem.gaussian
-    except BadInput:
-        return problem
-
-
 @dataclass(frozen=True)
 class SelfGuidance(Guidance):
     """xhat - w (sigma^2 / alpha) grad_{x_t} E(xhat): TSDiff's guidance in the noise, eps + w sigma grad E; any stepper.
 
-    energy: Mean() or Quantile().  weight: w, a temperature; None is the calibrated one, 1 / (1 + ||A'||^2 v) with
-    v = kappa^2 / (1 + kappa^2), for signals of about unit variance. Kollovieh et al. 2023, eq. 8, DDIM form.
+    energy: Mean() or Quantile().  weight: w, a temperature; None takes the push that TSDiff explains.
+    Kollovieh et al. 2023, eq. 8, DDIM form.
     """
 
     card = dict(kind="guidance", exactness="B", needs="gradient", complex=True, nonlinear=True, poisson=True,
@@ -75,9 +59,10 @@ class SelfGuidance(Guidance):
     def __post_init__(self):
         not_negative("SelfGuidance", weight=self.weight)
 
-    def pull(self, problem, x, x0, covariance, t, rng):
-        w = calibrated(problem, x0, t) if self.weight is None else self.weight
-        return w * self.energy(problem, x0, rng)
+    def shift(self, problem, x, x0, covariance, t, rng):
+        slope = self.energy(problem, x0, rng)
+        shift = covariance(slope)
+        return (along(problem, x0, slope, shift) if self.weight is None else self.weight) * shift
 
 
 @dataclass(frozen=True)
