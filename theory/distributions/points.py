@@ -16,10 +16,11 @@ from workbench.diffusion.variance_exploding import EDM
 class Points(Analytic):
     """p(x) = sum_k w_k delta(x - x_k): E[x0 | x_t] = sum_k rho_k x_k, rho = softmax(log w_k + log p(x_t | x_k)).
 
-    points: (K, *shape), real or complex.  weights: (K,) >= 0, normalised here (default: equal). What any data set is, so
-    that the best denoiser of a training set can be looked at. Under a Gaussian process Tweedie's formulas hold; under
-    PoissonFlow `score` is the gradient of log p_t, no view of the denoiser, and `tweedie` gives the true covariance.
-    `condition` takes any operator, also a nonlinear one, and any noise law. Each row costs K distances, in float64.
+    points: (K, *shape), real or complex.  weights: (K,) >= 0, normalised here (default: equal). What any data set is,
+    so that the best denoiser of a training set can be looked at. Under a Gaussian process Tweedie's formulas hold;
+    under PoissonFlow `score` is the gradient of log p_t, no view of the denoiser, and `tweedie` gives the true
+    covariance. `condition` takes any operator, also a nonlinear one, and any noise law. Each row costs K distances,
+    in float64.
     """
 
     card = dict(engine="points", exact=True, source="")

@@ -13,12 +13,12 @@ from workbench.diffusion._process import Process, as_time, positive
 class Interpolant(Process):
     """x_t = (1 - t) x_0 + t (m + base z) + gamma(t) w, gamma = bridge sqrt(2 t (1 - t)); z, w ~ N(0, I).
 
-    t = 0 is the signal, t = 1 the base (Albergo et al. count the other way). One-sided, m = 0: a Gaussian process with
-    alpha = 1 - t and sigma^2 = base^2 t^2 + gamma^2, on which every stepper runs: `prior.under(Interpolant())`; bridge = 0
-    is the straight line of Flow. Two-sided, a mean m for each sample, such as A^+ y: x_t - t m (`centred`) is that same
-    process, for the prior of x_0 given m. `velocity` and `noise` are b and eta_z as views of a prior's denoiser; the
-    targets that train them are `velocity_target` and w. gamma' grows without bound at both ends: keep t in
-    [1e-3, 1 - 1e-3] where it is used. Albergo, Boffi, Vanden-Eijnden 2023, eq. 2.1, 2.10, 2.13.
+    t = 0 is the signal, t = 1 the base (Albergo et al. count the other way). One-sided, m = 0: a Gaussian process
+    with alpha = 1 - t and sigma^2 = base^2 t^2 + gamma^2, on which every stepper runs: `prior.under(Interpolant())`;
+    bridge = 0 is the straight line of Flow. Two-sided, a mean m for each sample, such as A^+ y: x_t - t m (`centred`)
+    is that same process, for the prior of x_0 given m. `velocity` and `noise` are b and eta_z as views of a prior's
+    denoiser; the targets that train them are `velocity_target` and w. gamma' grows without bound at both ends: keep t
+    in [1e-3, 1 - 1e-3] where it is used. Albergo, Boffi, Vanden-Eijnden 2023, eq. 2.1, 2.10, 2.13.
     """
 
     card = dict(source="Albergo et al. 2023")

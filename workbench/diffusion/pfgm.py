@@ -14,12 +14,12 @@ from workbench.diffusion._process import Process, as_time, positive
 class PoissonFlow(Process):
     """x_t = x_0 + R u, p(x_t | x_0) ~ (|x_t - x_0|^2 + r^2)^(-(N + D) / 2), r = t sqrt(D): sigma = t is EDM's clock.
 
-    N: the real numbers of a signal, D: the further dimensions. u is uniform on the sphere and R = r sqrt(B / (1 - B)),
-    B ~ Beta(N / 2, D / 2): the same law as t z / sqrt(chi2_D / D), Student's with D degrees of freedom, which is drawn
-    here in float64. Its variance is sigma^2 D / (D - 2) for D > 2. The field of the ODE is (x - E[x0 | x_t]) / sigma, so
-    the samplers of EDM run unchanged from `draw` at the first level; Tweedie's formulas do not hold for finite D (the
-    score is not (x0 - x) / sigma^2, Cov[x0 | x_t] not sigma^2 J), nor do guidance and stochastic steps made of them.
-    Xu et al. 2023, eq. 5, 8 and Alg. 1; D = 2048 for CIFAR-10, 128 for FFHQ 64.
+    N: the real numbers of a signal, D: the further dimensions. u is uniform on the sphere and R = r sqrt(B / (1 -
+    B)), B ~ Beta(N / 2, D / 2): the same law as t z / sqrt(chi2_D / D), Student's with D degrees of freedom, which is
+    drawn here in float64. Its variance is sigma^2 D / (D - 2) for D > 2. The field of the ODE is (x - E[x0 | x_t]) /
+    sigma, so the samplers of EDM run unchanged from `draw` at the first level; Tweedie's formulas do not hold for
+    finite D (the score is not (x0 - x) / sigma^2, Cov[x0 | x_t] not sigma^2 J), nor do guidance and stochastic steps
+    made of them. Xu et al. 2023, eq. 5, 8 and Alg. 1; D = 2048 for CIFAR-10, 128 for FFHQ 64.
     """
 
     card = dict(source="Xu et al. 2023")

@@ -13,8 +13,9 @@ class Guidance(Published):
     """x0 + Cov[x0 | x_t] pull, with Cov = (sigma^2 / alpha) J^T: what adds `J^T pull` to the score of p_t.
 
     A kind of guidance has `pull(problem, x, x0, covariance, t, rng)`, the (approximate) gradient of log p(y | x_t) in
-    x0 = E[x0 | x_t = x], (n, *shape); covariance(v) is Cov[x0 | x_t] v and may be used in it. It then runs under every
-    stepper. One that takes another step along it overrides `shift`, one that is no such product `denoise`. rng draws for the rows of x, apart from the stepper's draws.
+    x0 = E[x0 | x_t = x], (n, *shape); covariance(v) is Cov[x0 | x_t] v and may be used in it. It then runs under
+    every stepper. One that takes another step along it overrides `shift`, one that is no such product `denoise`. rng
+    draws for the rows of x, apart from the stepper's draws.
     """
 
     def bind(self, problem, rng=None):

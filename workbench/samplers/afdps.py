@@ -24,10 +24,11 @@ from workbench.samplers.resampling import Resample, Systematic
 class _AFDPS(Sampler):
     """What the two forms share: a(t), the start and the state.
 
-    a(t) = 1 / (1 + (kappa / knee)^2 ||Sigma_y^{-1/2} A||^2), so that the likelihood is as wide as the noise of the state
-    makes the data (knee near 1), and whole at the end. knee: None takes 8 where Langevin steps can follow (the ODE form,
-    linear A) and else 0.5; inf takes all of it from the start, as the paper does (linear A), where the weights of the
-    SDE form are of very large variance. For a nonlinear A the norm is the mean over the particles of its Jacobian's.
+    a(t) = 1 / (1 + (kappa / knee)^2 ||Sigma_y^{-1/2} A||^2), so that the likelihood is as wide as the noise of the
+    state makes the data (knee near 1), and whole at the end. knee: None takes 8 where Langevin steps can follow (the
+    ODE form, linear A) and else 0.5; inf takes all of it from the start, as the paper does (linear A), where the
+    weights of the SDE form are of very large variance. For a nonlinear A the norm is the mean over the particles of
+    its Jacobian's.
     """
 
     couples = True
@@ -102,9 +103,9 @@ class AFDPSODE(_AFDPS):
 
     That increment is the paper's rate -H . grad mu integrated exactly along the flow, for any likelihood, without its
     gradient. Each of the `corrections` takes, for the target p_s(u) p(y | u)^a and M = (a A^H Sigma_y^{-1} A + I /
-    kappa^2)^{-1}, u + delta M grad log + sqrt(2 delta - delta^2 / 4) M^{1/2} z, whose law is off by delta / 3 of a variance at most;
-    M is a number for a nonlinear A. Needed: without it every particle ends in the mode where it began.
-    Exact as n grows and steps and delta shrink. Chen, Ren, Min, Ying, Izzo 2025, the ODE form.
+    kappa^2)^{-1}, u + delta M grad log + sqrt(2 delta - delta^2 / 4) M^{1/2} z, whose law is off by delta / 3 of a
+    variance at most; M is a number for a nonlinear A. Needed: without it every particle ends in the mode where it
+    began. Exact as n grows and steps and delta shrink. Chen, Ren, Min, Ying, Izzo 2025, the ODE form.
     """
 
     card = dict(name="afdps-ode", kind="sampler", exactness="E1", needs="gradient", complex=True, nonlinear=True, poisson=True,

@@ -97,9 +97,9 @@ class DDNMPlus(_NullSpace):
 class ScalarDDNMPlus(_NullSpace):
     """xhat_y = xhat + lambda A^+ (y - A xhat), lambda = min(1, kappa_s / v), fresh noise gamma z in the range of A^H.
 
-    gamma^2 = kappa_s^2 - lambda^2 v^2, with one noise level v for all coordinates, the rms of A^+ n (sigma_y where
-    A A^H = I), those left out that DDNM leaves out; unmeasured coordinates take sigma_s (sqrt(1 - eta^2) eps-hat + eta z). Below v the measured ones draw
-    nothing any more and go on to the noisy data. Wang et al. 2023, eq. 17 to 19.
+    gamma^2 = kappa_s^2 - lambda^2 v^2, with one noise level v for all coordinates, the rms of A^+ n (sigma_y where A
+    A^H = I), those left out that DDNM leaves out; unmeasured coordinates take sigma_s (sqrt(1 - eta^2) eps-hat + eta
+    z). Below v the measured ones draw nothing any more and go on to the noisy data. Wang et al. 2023, eq. 17 to 19.
     """
 
     card = dict(kind="sampler", exactness="P", needs="svd", complex=True, nonlinear=False, poisson=False,

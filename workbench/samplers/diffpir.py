@@ -15,11 +15,11 @@ from workbench.samplers._sampler import Sampler, State
 class DiffPIR(Sampler):
     """xhat_y = argmin_x -log p(y | x) + lam / (2 kappa^2) ||x - xhat||^2, then noise, of which a share zeta is fresh.
 
-    x_s = alpha_s xhat_y + sigma_s (sqrt(1 - zeta) eps' + sqrt(zeta) z), eps' = (x_t - alpha_t xhat_y) / sigma_t. In likelihood units: for Gaussian noise sigma_n and a linear A the proximal
-    step is (A^H A + rho I)^{-1} (A^H y + rho xhat), rho = lam sigma_n^2 / kappa^2; lam = 1 is the mode of N(xhat, kappa^2 I)
-    times the likelihood. A nonlinear A takes `iterations` Gauss-Newton steps from xhat, halved until the cost falls;
-    Poisson noise is its plug-in. The mean of a conditional stands for a draw, and kappa^2 / lam for Cov[x0 | x_t].
-    Zhu et al. 2023, Alg. 1.
+    x_s = alpha_s xhat_y + sigma_s (sqrt(1 - zeta) eps' + sqrt(zeta) z), eps' = (x_t - alpha_t xhat_y) / sigma_t. In
+    likelihood units: for Gaussian noise sigma_n and a linear A the proximal step is (A^H A + rho I)^{-1} (A^H y + rho
+    xhat), rho = lam sigma_n^2 / kappa^2; lam = 1 is the mode of N(xhat, kappa^2 I) times the likelihood. A nonlinear
+    A takes `iterations` Gauss-Newton steps from xhat, halved until the cost falls; Poisson noise is its plug-in. The
+    mean of a conditional stands for a draw, and kappa^2 / lam for Cov[x0 | x_t]. Zhu et al. 2023, Alg. 1.
     """
 
     card = dict(name="diffpir", kind="sampler", exactness="B", needs="prox", complex=True, nonlinear=True, poisson=True,

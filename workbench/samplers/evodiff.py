@@ -35,7 +35,7 @@ class EVODiff(Stepper):
     m - rho_2 m_0, where m is the output at the probe x_p, the one denoiser call of the step (and the next m_0); the
     weights rho, eta, zeta are clipped projections of outputs on one another, per sample and over the last two axes (one
     channel). zeta: Few() or Many(). last: the noise level sigma / alpha at which the published solver ends; the step
-    that reaches it is its own (item 6 of the specification), 0: there is none. The step to 0 denoises.
+    that reaches it is its own, 0: there is none. The step to 0 denoises.
     A heuristic for at most 15 denoiser calls. Beyond, with last = 0, its error against the exact ODE falls as 1 / steps,
     first order; with last > 0 the error of the last step stays, and grows with the steps. EVODiff 2025, Alg. 1.
     """

@@ -37,9 +37,10 @@ class FPSSMC(Sampler):
 
     In u = x / alpha and the singular vectors of A: y_kappa = ybar + kappa e with e ~ N(0, I), carried from level to
     level as e_s = sqrt(1 - c) e_t + sqrt(c) e', c = eta^2 (1 - (kappa_s / kappa_t)^2), one sequence an ensemble. For
-    any sequence the telescoping weights are exact as n grows, but slowly: with one sequence the error is large, and the
-    mean weight is far below p(y) at any affordable n, so no evidence is given. Pool several, ensembles=40. weights: Telescoping(), or Independent(), the published ones.
-    Linear A with singular values, Gaussian noise. Dou and Song 2024, Alg. 2.
+    any sequence the telescoping weights are exact as n grows, but slowly: with one sequence the error is large, and
+    the mean weight is far below p(y) at any affordable n, so no evidence is given. Pool several, ensembles=40.
+    weights: Telescoping(), or Independent(), the published ones. Linear A with singular values, Gaussian noise. Dou
+    and Song 2024, Alg. 2.
     """
 
     card = dict(name="fps-smc", kind="sampler", exactness="E1", needs="svd", complex=True, nonlinear=False, poisson=False,

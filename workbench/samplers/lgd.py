@@ -30,11 +30,11 @@ class LGDMC(Guidance):
     """pull = grad log (1 / M) sum_i p(y | xhat + r xi_i), xi_i ~ N(0, I), the likelihood smoothed by M draws.
 
     r^2 = c kappa^2 / (c + kappa^2) for signals of variance c; one product with the denoiser's Jacobian for all draws.
-    Any differentiable likelihood. For a linear A it tends to PiGDM as M grows; at few draws it follows the best of them
-    where r ||A|| is far above the noise, and M has to grow exponentially with the number of measurements. There the pull
-    is as steep as the likelihood, so it is halved, sample by sample, until the shift r^2 pull no longer makes the data
-    less likely than a typical draw does; with many draws it never is.
-    Song et al. 2023, Loss-Guided Diffusion, eq. 8.
+    Any differentiable likelihood. For a linear A it tends to PiGDM as M grows; at few draws it follows the best of
+    them where r ||A|| is far above the noise, and M has to grow exponentially with the number of measurements. There
+    the pull is as steep as the likelihood, so it is halved, sample by sample, until the shift r^2 pull no longer
+    makes the data less likely than a typical draw does; with many draws it never is. Song et al. 2023, Loss-Guided
+    Diffusion, eq. 8.
     """
 
     card = dict(name="lgd-mc", kind="guidance", exactness="B", needs="gradient", complex=True, nonlinear=True, poisson=True,
@@ -66,8 +66,9 @@ class LGDMC(Guidance):
 class PublishedLGD(Sampler):
     """x_s = x'_s - zeta J^H mean_i grad L_i / (2 sqrt(mean_i L_i)), L_i = ||y - A(xhat + r xi_i)||^2, x'_s a DDPM step.
 
-    The average of gradients, as in public benchmark code: for a linear A the draws cancel in expectation and it is DPS
-    with the norm sqrt(mean L) (DPS itself at variance -> 0). Norms are per sample. Song et al. 2023, Loss-Guided Diffusion.
+    The average of gradients, as in public benchmark code: for a linear A the draws cancel in expectation and it is
+    DPS with the norm sqrt(mean L) (DPS itself at variance -> 0). Norms are per sample. Song et al. 2023, Loss-Guided
+    Diffusion.
     """
 
     card = dict(kind="sampler", exactness="B", needs="gradient", complex=True, nonlinear=True, poisson=True,

@@ -15,9 +15,9 @@ class MCG(Sampler):
     """x_s = (I - A^+ A) x' + A^+ (alpha_s y + sigma_s A z), x' = DDPM(x_t) - zeta grad_x ||A^+ (y - A E[x0 | x_t])||.
 
     A^+ by the singular vectors of A; norms are per sample. The projection fits the noise of the data exactly, A x = y
-    at the end, amplified by 1 / s_i, so it is meant for data without noise and singular values of one size; coordinates
-    whose noise 1 / s_i is above a tenth of the prior's noisiest level count as not measured. Chung et al. 2022, eq. 14 to
-    16, along the gradient of the norm as in the code of DPS; zeta as there.
+    at the end, amplified by 1 / s_i, so it is meant for data without noise and singular values of one size;
+    coordinates whose noise 1 / s_i is above a tenth of the prior's noisiest level count as not measured. Chung et al.
+    2022, eq. 14 to 16, along the gradient of the norm as in the code of DPS; zeta as there.
     """
 
     card = dict(kind="sampler", exactness="P", needs="svd", complex=True, nonlinear=False, poisson=False,

@@ -36,11 +36,12 @@ def to_flow(process, t):
 class OTODE(Sampler):
     """u_y = u - gamma t / (1 - t) (dxhat / dx)^H A^H (r^2 A A^H + Sigma_y)^{-1} (y - A xhat), x_s = x_t + (s - t) u_y.
 
-    Euler steps of the flow x_t = (1 - t) x_0 + t eps, t from `start` down to 0, with u = E[eps - x_0 | x_t], xhat =
-    x - t u and r^2 = c t^2 / (c (1 - t)^2 + t^2), the guidance of PiGDM: with gamma = 1 it is DDIM(guidance=PiGDM(reach=inf))
-    on these times, step by step. It starts from (1 - t) x_w + t eps, x_w the linear estimate (A^H Sigma_y^{-1} A + I / c)^{-1}
-    A^H Sigma_y^{-1} y (close to the paper's A^H y where A A^H = I), which biases it the more the earlier the start; start = 1
-    is none. Pokle et al. 2023, Alg. 1, whose time is 1 - t. The prior's own process may be any.
+    Euler steps of the flow x_t = (1 - t) x_0 + t eps, t from `start` down to 0, with u = E[eps - x_0 | x_t], xhat = x
+    - t u and r^2 = c t^2 / (c (1 - t)^2 + t^2), the guidance of PiGDM: with gamma = 1 it is
+    DDIM(guidance=PiGDM(reach=inf)) on these times, step by step. It starts from (1 - t) x_w + t eps, x_w the linear
+    estimate (A^H Sigma_y^{-1} A + I / c)^{-1} A^H Sigma_y^{-1} y (close to the paper's A^H y where A A^H = I), which
+    biases it the more the earlier the start; start = 1 is none. Pokle et al. 2023, Alg. 1, whose time is 1 - t. The
+    prior's own process may be any.
     """
 
     card = dict(name="ot-ode", kind="sampler", exactness="B", needs="prox", complex=True, nonlinear=True, poisson=True,

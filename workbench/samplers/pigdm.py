@@ -18,12 +18,13 @@ class PiGDM(Guidance):
 
     r^2 = c kappa^2 / (c + kappa^2) for signals of variance c (per real component); the pull goes through the
     denoiser's Jacobian and enters both xhat and eps-hat. Exact for N(m, c I); elsewhere its bias is that of the
-    isotropic covariance: it pulls too much where Cov[x0 | x_t] is larger than r^2 along the data, too little where it is
-    smaller. variance should be the largest eigenvalue of the prior's covariance for the plain form (reach=inf) to be
-    stable; below that it overshoots the data and may diverge. So the shift is cut, sample by sample, to at most `reach`
-    times the step along it that lowers the linearised misfit the most: never where r^2 is right. 1 does not overshoot, 2
-    never raises the misfit, and 3 is stable on grids whose neighbouring noise levels are less than sqrt(3) apart.
-    tol: of the linear solve, where A has no closed form. A nonlinear A is linearised at xhat, Poisson noise is its plug-in. Song et al. 2023, eq. 7, 8.
+    isotropic covariance: it pulls too much where Cov[x0 | x_t] is larger than r^2 along the data, too little where it
+    is smaller. variance should be the largest eigenvalue of the prior's covariance for the plain form (reach=inf) to
+    be stable; below that it overshoots the data and may diverge. So the shift is cut, sample by sample, to at most
+    `reach` times the step along it that lowers the linearised misfit the most: never where r^2 is right. 1 does not
+    overshoot, 2 never raises the misfit, and 3 is stable on grids whose neighbouring noise levels are less than
+    sqrt(3) apart. tol: of the linear solve, where A has no closed form. A nonlinear A is linearised at xhat, Poisson
+    noise is its plug-in. Song et al. 2023, eq. 7, 8.
     """
 
     card = dict(name="pigdm", kind="guidance", exactness="B", needs="prox", complex=True, nonlinear=True, poisson=True,

@@ -36,10 +36,10 @@ class PredictorCorrector(Stepper):
     """x_s = (2 - a) x + Delta score + sqrt(Delta) z, a = alpha_t / alpha_s, then x += eps score + sqrt(2 eps) z at s.
 
     Delta = sigma_t^2 - a^2 sigma_s^2, the variance of x_t given x_s: reverse diffusion. The Langevin move is repeated
-    `corrections` times with eps = 2 a^2 (snr sigma_s)^2, size=ByNoise(), or the published 2 a^2 (snr ||z|| / ||score||)^2,
-    size=ByNorms(), which is about the same in high dimension; a^2 is 1 for variance-exploding processes and 1 - beta for
-    variance-preserving ones. The last step denoises. Song et al. 2021, Alg. 1 to 5 (whose code averages the norms over
-    the batch; here they are of each sample).
+    `corrections` times with eps = 2 a^2 (snr sigma_s)^2, size=ByNoise(), or the published 2 a^2 (snr ||z|| /
+    ||score||)^2, size=ByNorms(), which is about the same in high dimension; a^2 is 1 for variance-exploding processes
+    and 1 - beta for variance-preserving ones. The last step denoises. Song et al. 2021, Alg. 1 to 5 (whose code
+    averages the norms over the batch; here they are of each sample).
     """
 
     card = dict(kind="stepper", exactness="E0", needs="denoiser", complex=True, nonlinear=False, poisson=False,

@@ -29,10 +29,11 @@ class REDDiff(Sampler):
     lam: in likelihood units, per squared signal unit. None is 0.3 ||A'||^2, three tenths of the likelihood's largest
     curvature: at noise levels above the signal's deviations the prior has the weight lam itself, so that directions
     which the data see with less than that curvature follow the prior, and noise is not fitted; the sharper the data,
-    the less they give way.  data_weight: v of the paper, whose data term is v ||y - A mu||^2 / 2 without sigma_y; None
-    takes the likelihood.  spread: sigma_q of the paper, x_t = alpha (mu + sigma_q eps') + sigma eps.  lr: of Adam, in signal units.  The start is A^+ y, or the prior's mean where A is not linear.
-    The paper averages over entries: with m numbers of data and d of signal its v = 1 is v = d / m here, for Adam does
-    not see a common factor. Mardani et al. 2024, Alg. 1.
+    the less they give way.  data_weight: v of the paper, whose data term is v ||y - A mu||^2 / 2 without sigma_y;
+    None takes the likelihood.  spread: sigma_q of the paper, x_t = alpha (mu + sigma_q eps') + sigma eps.  lr: of
+    Adam, in signal units.  The start is A^+ y, or the prior's mean where A is not linear. The paper averages over
+    entries: with m numbers of data and d of signal its v = 1 is v = d / m here, for Adam does not see a common
+    factor. Mardani et al. 2024, Alg. 1.
     """
 
     card = dict(kind="sampler", exactness="P", needs="gradient", complex=True, nonlinear=True, poisson=True,

@@ -16,10 +16,11 @@ class RePaint(Sampler):
     """`jump` DDPM steps from t to s, the data replaced after each; then x_t ~ q(x_t | x_s) and again, `resamplings` times.
 
     `steps` counts DDPM steps: a step of the grid is one jump, whose `jump` inner steps are even in the time of the
-    process, so that a published run of 250 steps with jumps of 10 is a grid of 25, at 10 denoiser calls a step. Measured coordinates are drawn as in Replacement; where their noise is no
-    longer below that of the step there is no going back, since the data could not be put in again. More resamplings
-    bring what is not measured nearer to its law given what is. Inpainting in practice, any A with singular vectors here.
-    Lugmayr et al. 2022, Alg. 1, with the schedule of their appendix (r = j = 10).
+    process, so that a published run of 250 steps with jumps of 10 is a grid of 25, at 10 denoiser calls a step.
+    Measured coordinates are drawn as in Replacement; where their noise is no longer below that of the step there is
+    no going back, since the data could not be put in again. More resamplings bring what is not measured nearer to its
+    law given what is. Inpainting in practice, any A with singular vectors here. Lugmayr et al. 2022, Alg. 1, with the
+    schedule of their appendix (r = j = 10).
     """
 
     card = dict(name="repaint", kind="sampler", exactness="B", needs="svd", complex=True, nonlinear=False, poisson=True,

@@ -14,7 +14,7 @@ from workbench.samplers.ula import ULA, slope
 class SKROCK(ULA):
     """K_j = mu_j delta grad log pi(K_{j-1}) + nu_j K_{j-1} + (1 - nu_j) K_{j-2}, K_1 = x + mu_1 delta grad log pi(x + nu_1 Q) + k_1 Q.
 
-    pi = p_sigma(x) p(y | x) as in ULA, Q = sqrt(2 delta) z, x <- K_s; with w_0 = 1 + eta / s^2, w_1 = T_s(w_0) / T_s'(w_0):
+    pi = p_sigma(x) p(y | x) as in ULA, Q = sqrt(2 delta) z, x <- K_s. With w_0 = 1 + eta / s^2 and w_1 = T_s / T_s' at w_0:
     mu_1 = w_1 / w_0, nu_1 = s w_1 / 2, k_1 = s w_1 / w_0, mu_j = 2 w_1 T_{j-1} / T_j, nu_j = 2 w_0 T_{j-1} / T_j at w_0.
     Stable for delta L <= `limit` = (s - 1/2)^2 (2 - 4 eta / 3) - 3/2, L the largest curvature.
     On a Gaussian of curvature p, with z = -delta p, the stationary variance is 2 delta B^2 / (1 - A^2) with

@@ -50,10 +50,9 @@ class OperatorTrace:
 class IdentityTrace:
     """The paper's stand-in, tr(Cov[x0 | x_t]) for tr(A Cov A^H), by one random vector of the signal.
 
-    eta: the paper's, with (eta / d) eps^T (s(x + eps) - s(x)), eps ~ N(0, I), at every noise level (0.02 published), d the real
-    numbers of a signal.
-    None takes likelihood units, ||A||^2 / (2 sigma_y^2) tr Cov, an upper bound of the exact penalty, and a difference
-    over `delta` sigma_t in place of 1.
+    eta: the paper's, with (eta / d) eps^T (s(x + eps) - s(x)), eps ~ N(0, I), at every noise level (0.02 published),
+    d the real numbers of a signal. None takes likelihood units, ||A||^2 / (2 sigma_y^2) tr Cov, an upper bound of the
+    exact penalty, and a difference over `delta` sigma_t in place of 1.
     """
 
     eta: float | None = None

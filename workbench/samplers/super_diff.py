@@ -111,8 +111,8 @@ class SuperDiffOr(Sampler):
     Draws of the mixture of the problem's prior and `others`, with weights exp(bias_i) (T = 1); data enter as one more
     model, a guidance among `others`. The log-densities follow d log q_i = <s_i, dx> - dv ||s_i||^2 / 2 along the
     realised path, whose error falls as the square root of the step.  biases: one a model, the problem's own first
-    (default: 0).  temperature: T.  A network of `others` outside its own
-    noise_range by more than 1.5 is BadInput; laws with a density know all levels. The last step denoises. Skreta et al. 2025, Alg. 1.
+    (default: 0).  temperature: T.  A network of `others` outside its own noise_range by more than 1.5 is BadInput;
+    laws with a density know all levels. The last step denoises. Skreta et al. 2025, Alg. 1.
     """
 
     card = dict(name="superdiff-or", kind="combination", exactness="E0", needs="denoiser", complex=True, nonlinear=False, poisson=False,
@@ -166,10 +166,10 @@ class SuperDiffOr(Sampler):
 class SuperDiffAnd(SuperDiffOr):
     """dx = dv sum_i kappa_i s_i(x) + sqrt(dv) z, kappa such that all d log q_i along the step are equal, sum kappa = 1.
 
-    z is drawn first: sum_j <s_i, s_j> kappa_j + <s_i, z> / sqrt(dv) - ||s_i||^2 / 2 is the same for every i. It keeps the
-    models' densities equal; this is not the density of their product, which FKCProduct has. Where scores agree the
-    system is ill-conditioned: what is under `tol` of the largest squared score is left out, and kappa is kept inside
-    [-limit, 1 + limit] about its mean. biases and temperature are not used. Skreta et al. 2025, Prop. 6.
+    z is drawn first: sum_j <s_i, s_j> kappa_j + <s_i, z> / sqrt(dv) - ||s_i||^2 / 2 is the same for every i. It keeps
+    the models' densities equal; this is not the density of their product, which FKCProduct has. Where scores agree
+    the system is ill-conditioned: what is under `tol` of the largest squared score is left out, and kappa is kept
+    inside [-limit, 1 + limit] about its mean. biases and temperature are not used. Skreta et al. 2025, Prop. 6.
     """
 
     card = dict(name="superdiff-and", kind="combination", exactness="P", needs="denoiser", complex=True, nonlinear=False, poisson=False,

@@ -22,8 +22,9 @@ class SVDD(Sampler):
 
     v_s(x) stands for the soft value log E[p(y | x0) | x_s = x]; with that itself the chain is exact as the number of
     candidates grows. value: a function (problem, x, s) -> (n,); the default is the posterior-mean one, a regressor of
-    log p(y | x0) is the paper's Monte Carlo one. alpha = 1 for the posterior; alpha = 0 keeps the best, as the authors'
-    code does. No gradients, and every sample on its own: errors of one step are never corrected. Li et al. 2024, Alg. 1.
+    log p(y | x0) is the paper's Monte Carlo one. alpha = 1 for the posterior; alpha = 0 keeps the best, as the
+    authors' code does. No gradients, and every sample on its own: errors of one step are never corrected. Li et al.
+    2024, Alg. 1.
     """
 
     card = dict(kind="sampler", exactness="B", needs="black box", complex=True, nonlinear=True, poisson=True,

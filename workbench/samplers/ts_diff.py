@@ -117,11 +117,12 @@ def dot(u, v):
 class TSDiffRefiner(Sampler):
     """x <- x - delta grad [E_eps ||eps - eps_hat(alpha x + sigma eps)||^2 / 2 + w E(x)] + sqrt(2 T delta) z at one fixed level.
 
-    eps - eps_hat = (x0_hat - x) / kappa: the prior as an energy, smallest where it reconstructs x. Stochastic gradients,
-    one noise a step; T = 0 seeks its minimum, T = 1 samples it by Langevin. Steps are iterations. On a Gaussian prior
-    of covariance C the energy is kappa^2 ||(C + kappa^2)^{-1} (x - m)||^2 / 2, so the prior counts as if its precision
-    were kappa^2 (C + kappa^2)^{-2}.  level: kappa (default: the length that the data resolve).  weight: w.
-    delta: default half of 1 / (1 / kappa^2 + w ||A'||^2). Starts at the denoised zero. Kollovieh et al. 2023, Sec. 3.3.
+    eps - eps_hat = (x0_hat - x) / kappa: the prior as an energy, smallest where it reconstructs x. Stochastic
+    gradients, one noise a step; T = 0 seeks its minimum, T = 1 samples it by Langevin. Steps are iterations. On a
+    Gaussian prior of covariance C the energy is kappa^2 ||(C + kappa^2)^{-1} (x - m)||^2 / 2, so the prior counts as
+    if its precision were kappa^2 (C + kappa^2)^{-2}.  level: kappa (default: the length that the data resolve).
+    weight: w. delta: default half of 1 / (1 / kappa^2 + w ||A'||^2). Starts at the denoised zero. Kollovieh et al.
+    2023, Sec. 3.3.
     """
 
     card = dict(name="tsdiff-refiner", kind="sampler", exactness="P", needs="gradient", complex=True, nonlinear=True, poisson=True,

@@ -31,10 +31,11 @@ class BH2:
 class UniPC(Stepper):
     """x_s = (sigma_s / sigma_t) x - alpha_s (e^-h - 1) m_0 - alpha_s B sum_k rho_k (m_k - m_0) / r_k, then corrected.
 
-    m_k: the last denoised signals, at r_k = (lam_k - lam_t) / h in half log-SNR. The predictor takes order - 1 of them;
-    the corrector repeats the step with the denoised prediction as the node r = 1, which then serves as the next m_0, so
-    that a step costs one denoiser call (the first two, the last none). Order `order` + 1; the first steps have the order
-    that the outputs so far allow; the last step denoises. B: BH2() or BH1(). Zhao et al. 2023, Alg. 5 to 8.
+    m_k: the last denoised signals, at r_k = (lam_k - lam_t) / h in half log-SNR. The predictor takes order - 1 of
+    them; the corrector repeats the step with the denoised prediction as the node r = 1, which then serves as the next
+    m_0, so that a step costs one denoiser call (the first two, the last none). Order `order` + 1; the first steps
+    have the order that the outputs so far allow; the last step denoises. B: BH2() or BH1(). Zhao et al. 2023, Alg. 5
+    to 8.
     """
 
     card = dict(name="unipc", kind="stepper", exactness="E0", needs="denoiser", complex=True, nonlinear=False, poisson=False,
