@@ -230,7 +230,7 @@ def test_evo_diff_is_its_algorithm(zeta):
     assert torch.equal(got.m1, m0) and (got.before == 1.1).all() and (got.first == 3.0).all()
 
 
-EVO = {  # steps -> the error of the transcription in the specification, with the published last step and without
+EVO = {  # steps -> the error of an independent transcription, with the published last step and without
     10: (0.088, 0.051),
     20: (0.039, 0.042),
     40: (0.015, 0.025),
