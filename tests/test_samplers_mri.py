@@ -15,13 +15,6 @@ def small():
     """At 16 x 16 with two coils: the samplers that take seconds."""
     slow = {"adaptive-guidance", "moment-matching", "ula", "mala", "ald", "replacement"}
     names = NEAR - slow | {"ddrm", "dps", "lgd-mc", "stsl", "tmpd"}
-        "ddrm",
-        "afdps-ode",
-        "dps",
-        "lgd-mc",
-        "stsl",
-        "tmpd",
-    }
     return {row["name"]: row for row in _mri.rows(only=names, size=16, coils=2)}
 
 
