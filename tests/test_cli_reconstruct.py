@@ -452,7 +452,7 @@ WRONG = {
     "no threads": (f"{K} --threads 0", "--threads"),
     "no steps": (f"{K} --sampler ddpm --steps 0", "--steps"),
     "negative seed": (f"{K} --seed -1", "seed"),
-    "sampler": (f"{K} --sampler ddmp", "did you mean 'ddpm'"),
+    "sampler": (f"{K} --sampler ddppm", "did you mean 'ddpm'"),
     "sampler's flag": (f"{K} --zeta 1", "--zeta"),
     "sampler's word": (f"{K} --sampler dps --zeta much", "zeta"),
     "TDS": (f"{K} --sampler tds", "TDS"),

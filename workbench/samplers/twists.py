@@ -39,7 +39,7 @@ class Matched(Twist):
         y, reals = problem.y, problem.y.numel() * (2 if problem.y.is_complex() else 1)
         if reals > ROWS_LIMIT:
             raise BadInput(
-                f"twist: y has {reals} real numbers, more than the {ROWS_LIMIT} of Matched(); use twist=Isotropic() or "
+                f"TDS: y has {reals} real numbers, more than the {ROWS_LIMIT} of twist=Matched(); use Isotropic() or "
                 f"PlugIn(), or DDPM(guidance=MomentMatching())"
             )
         A = problem.A.linearize(x0)
