@@ -1,10 +1,10 @@
 """Classical MRI reconstructions: the minimisers they say they are, on every scale, better than what they start from."""
 
-from types import warnings
+import warnings
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import SimpleNamespace
 import torch
 from laws import dense_matrix
 
