@@ -123,14 +123,16 @@ class MCGDiff(Sampler):
         real = u.dtype.to_real()
         noise = data.measured(z)[:, active]
         there = mean + (gain.to(real) * (seen - mean)) + (gain * v).sqrt().to(real) * noise
-        leaves = own > low
-        passed = state.passed + log_normal(there[:, leaves], seen[leaves], v[leaves])
-        share = (low / level) ** 2  # 1 where the level is s itself
-        fresh = data.measured(rng.normal(u))[:, active]
-        there = x0_i + share.to(real) * (there - x0_i) + (low**2 * (1 - share)).sqrt().to(real) * fresh
+        leaves, passed = own > low, state.passed
+        if leaves.any():  # taken on from their own levels
+            passed = passed + log_normal(there[:, leaves], seen[leaves], v[leaves])
+            share = (low / level) ** 2  # 1 where the level is s itself
+            fresh = data.measured(rng.normal(u))[:, active]
+            there = x0_i + share.to(real) * (there - x0_i) + (low**2 * (1 - share)).sqrt().to(real) * fresh
         coordinates = data.measured(after)
-        coordinates[:, active] = there.to(coordinates.dtype)
-        return self.State(process.alpha(s) * data.replaced(after, coordinates), log_w, passed)
+        shift = torch.zeros_like(coordinates)
+        shift[:, active] = there.to(shift.dtype) - coordinates[:, active]
+        return self.State(process.alpha(s) * (after + data.V(shift)), log_w, passed)
 
 
 def density_of_coordinates(problem):
