@@ -87,6 +87,27 @@ def test_afdps_sde_on_g2():
     assert mode_weight_error(post.samples, G2.exact, post.weights) < 0.02
 
 
+@pytest.mark.parametrize("a", [0.3, 1.0])
+def test_afdps_sde_draws_from_the_conjugate_product(a):
+    """One draw from N(m, tau^2 I) p(y | .)^a where the data count for much: its mean, covariance and integral."""
+    problem, n, tau = gaussian_problem(), 40000, tensor(1.5)
+    M, m = problem.A.matrix / 0.4, normal(1, 2, 2, seed=8)
+    P = torch.eye(4, dtype=DOUBLE) / tau**2 + a * M.mT @ M
+    wanted = torch.linalg.inv(P)
+    centre = wanted @ (m.flatten() / tau**2 + a * M.mT @ (problem.y / 0.4))
+    z, many = normal(n, 2, 2, seed=9), m.expand(n, 2, 2)
+    u, gain = S.AFDPSSDE._conjugate(problem, many, many, tau, a, 0.0, z)
+    mean, cov = moments(u)
+    assert ((mean - centre).abs() < 5 * (wanted.diagonal() / n).sqrt()).all()
+    L = torch.linalg.cholesky(wanted)
+    ratio = torch.linalg.eigvalsh(torch.linalg.solve(L, torch.linalg.solve(L, cov).mT))
+    assert (ratio - 1).abs().max() < 5 * (2 / n) ** 0.5
+    plain = log_likelihood(problem, many + tau * z)  # its integral against N(m, tau^2), by the same draws
+    if a < 1:
+        integral = (a * plain).exp()
+        assert abs(gain[0].exp() - integral.mean()) < 5 * integral.std() / n**0.5
+
+
 def test_afdps_without_corrections_never_mixes():
     """The control: the flow alone, resampled, keeps a handful of ancestors; corrections make their copies differ."""
     alone = run(G2, S.AFDPSODE(corrections=0), n=1000, steps=100)
