@@ -376,6 +376,12 @@ def test_posterior_against_real_dense_algebra(case, form):
             assert agrees(real(q.denoise(x, t)), want.denoise(real(x), t), 1e-8)
             assert agrees(real(q.denoiser_jvp(x, t, v)), want.denoiser_jvp(real(x), t, real(v)), 1e-7)
             assert agrees(real(q.score(x, t)), want.score(real(x), t), 1e-6)
+            assert agrees(q.log_prob(x, t), want.log_prob(real(x), t), 1e-7)
+            assert agrees(q.responsibilities(x, t), want.responsibilities(real(x), t), 1e-8)
+        if form != "thin":  # which has no density
+            assert agrees(real(q.score(x)), want.score(real(x)), 1e-6)
+            assert agrees(q.log_prob(x), want.log_prob(real(x)), 1e-7)
+            assert agrees(q.responsibilities(x), want.responsibilities(real(x)), 1e-8)
 
 
 @pytest.mark.parametrize("case", ["real", "complex", "complex data of a real signal", "coils"])
@@ -392,6 +398,19 @@ def test_posterior_draws(case):
         gap = (torch.cov(x.mT) - want.cov()).abs() / torch.outer(spread, spread)
         assert gap.max() < 6 * 2**0.5 / 20000**0.5 * 1.5
         assert (want.responsibilities(x).mean(0) - want.weights).abs().max() < 4.5 * (0.25 / 20000) ** 0.5
+
+
+@pytest.mark.parametrize(
+    "d, m, whole", [(256, 3, True), (257, 3, False), (257, 200, True), (1025, 900, False)]
+)
+def test_covariances_are_formed_where_that_is_cheap(d, m, whole):
+    p = GaussianMixture([0.5, 0.5], torch.zeros(2, d, **f64), torch.ones(2, **f64))
+    q = p.condition(Mask(torch.arange(d) < m, torch.float64), torch.ones(m, **f64), Noise(1.0))
+    assert isinstance(q, GaussianMixture) == whole and agrees(
+        q.mean()[:m], torch.full((m,), 0.5, **f64), 1e-10
+    )
+    if d < 1000:
+        assert agrees(q.cov().diagonal(), torch.where(torch.arange(d) < m, 0.5, 1.0), 1e-10)
 
 
 def test_conditioning_twice_is_conditioning_once():

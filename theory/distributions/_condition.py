@@ -10,7 +10,8 @@ from workbench._errors import BadInput
 from workbench._rng import Rng
 from workbench.operators._linear import Linear
 
-DENSE_LIMIT = 1024  # entries up to which posterior covariances are formed
+DENSE_LIMIT = 1024  # entries up to which posterior covariances may be formed
+FORMED = 256  # and up to which they are, whatever the size of y
 ROWS_LIMIT = 4096  # measurements up to which their system is solved directly
 
 
@@ -57,6 +58,11 @@ def matrix(A, y):
     return M, torch.cat([y.real, y.imag]) if split else y
 
 
+def formed(d, m):
+    """Whether the posterior covariances of d entries given m data are worth forming."""
+    return d <= (DENSE_LIMIT if 2 * m > d else min(FORMED, DENSE_LIMIT))
+
+
 def log_normal(r, L, c):
     """log N(r; 0, L L^H) for r: (..., m), L lower triangular (..., m, m), c real components an entry."""
     z = torch.linalg.solve_triangular(L, r[..., None], upper=False)[..., 0]
@@ -92,6 +98,7 @@ class Conditioned(Analytic):
         self.CMH, L = self._gain(lambda c: c)
         r = y - prior._flat @ M.mT
         log_w = torch.log(prior.weights) + log_normal(r, L, self.c)
+        self.log_jacobian = log_jacobian
         self.log_evidence = torch.logsumexp(log_w, 0).item() + log_jacobian
         self.weights = torch.softmax(log_w, 0)
         self.L = L
@@ -121,6 +128,12 @@ class Conditioned(Analytic):
         factored = Full.of(C - gain.mH @ gain)
         return Full(factored.c.to(self.dtype.to_real()), factored.Q.to(self.dtype))
 
+    def cov(self):
+        """Cov[x | y] as (d, d), formed: per real component, for complex laws the Hermitian part."""
+        w, m = self.weights.to(self.dtype), self.component_means - self.mean().flatten()
+        spread = torch.einsum("k,kd,ke->de", w, m, m.conj()) / self.c
+        return torch.einsum("k,kde->de", w, self.full_covariances().dense()) + spread
+
     def mean(self):
         """E[x | y]."""
         return (self.weights.to(self.dtype) @ self.component_means).reshape(self.shape)
@@ -143,7 +156,7 @@ class Conditioned(Analytic):
         return x.reshape(n, *self.shape)
 
     def _given(self, x, t):
-        """Component means and weights of p(x0 | x_t = x, y): (n, K, d), (n, K, 1), and their gain and factor."""
+        """Component means of p(x0 | x_t = x, y): (n, K, d), log(w_k p(x_t | k) p(y | x_t, k)): (n, K), gain and factor."""
         alpha, sigma = self.process.alpha(t), self.process.sigma(t)
         _, log_w, d = self.prior._noised(x, t)
         x0 = self.prior._flat + self.prior.covariances.apply(
@@ -151,19 +164,42 @@ class Conditioned(Analytic):
         )
         G, L = self._gain(lambda c: sigma**2 * c / (alpha**2 * c + sigma**2))
         r = self.y - x0 @ self.M.mT
-        rho = torch.softmax(log_w + log_normal(r, L, self.c), 1)[..., None]
-        return x0 + self._kalman(G, L, r), rho.to(self.dtype), G, L
+        return x0 + self._kalman(G, L, r), log_w + log_normal(r, L, self.c), G, L
+
+    def _rho(self, log_w):
+        return torch.softmax(log_w, 1)[..., None].to(self.dtype)
+
+    def responsibilities(self, x, t=None):
+        """The probability of each component given x_t = x and y, (n, K); y adds nothing where x itself is known."""
+        return self.prior.responsibilities(x) if t is None else torch.softmax(self._given(x, t)[1], 1)
+
+    def log_prob(self, x, t=None):
+        """log p_t(x | y), (n,); at t=None log p(x) + log p(y | x) - log p(y)."""
+        if t is None:
+            r = self.y - x.flatten(1) @ self.M.mT
+            fit = -0.5 * r.abs().square().sum(1) - 0.5 * self.c * len(self.y) * log(2 * pi)
+            log_p = self.prior.log_prob(x) + fit
+        else:
+            log_p = torch.logsumexp(self._given(x, t)[1], 1)
+        return log_p + self.log_jacobian - self.log_evidence
+
+    def score(self, x, t=None):
+        """grad log p_t(x | y); at t=None grad log p(x) + M^H (y - M x)."""
+        if t is not None:
+            return super().score(x, t)
+        pull = (self.y - x.flatten(1) @ self.M.mT) @ self.M.conj()
+        return self.prior.score(x) + pull.reshape(x.shape)
 
     def denoise(self, x, t):
         """E[x0 | x_t = x, y]."""
-        x0, rho, _, _ = self._given(x, t)
-        return (rho * x0).sum(1).reshape(x.shape)
+        x0, log_w, _, _ = self._given(x, t)
+        return (self._rho(log_w) * x0).sum(1).reshape(x.shape)
 
     def denoiser_jvp(self, x, t, v):
         """(alpha / sigma^2) Cov[x0 | x_t = x, y] v."""
         alpha, sigma = self.process.alpha(t), self.process.sigma(t)
-        x0, rho, G, L = self._given(x, t)
-        u = v.flatten(1)[:, None].expand_as(x0)
+        x0, log_w, G, L = self._given(x, t)
+        rho, u = self._rho(log_w), v.flatten(1)[:, None].expand_as(x0)
         inside = self.prior.covariances.apply(lambda c: sigma**2 * c / (alpha**2 * c + sigma**2), u)
         inside = inside - self._kalman(G, L, inside @ self.M.mT)
         centred = x0 - (rho * x0).sum(1, keepdim=True)

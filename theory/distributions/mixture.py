@@ -5,7 +5,7 @@ from math import log, pi, prod
 import torch
 
 from theory.distributions._analytic import Analytic, real_inner
-from theory.distributions._condition import DENSE_LIMIT, condition
+from theory.distributions._condition import condition, formed
 from theory.distributions.covariance import covariance
 from workbench._errors import BadInput
 from workbench._rng import Rng
@@ -86,8 +86,8 @@ class GaussianMixture(Analytic):
         """The posterior probability of each component given x_t = x, (n, K)."""
         return torch.softmax(self._noised(x, t)[1], 1)
 
-    def score(self, x, t):
-        """sum_k rho_k g_k with g_k = -B_k^{-1} (x - alpha m_k)."""
+    def score(self, x, t=None):
+        """sum_k rho_k g_k with g_k = -B_k^{-1} (x - alpha m_k); t=None for the law itself."""
         g, log_w, _ = self._noised(x, t)
         return (torch.softmax(log_w, 1)[..., None] * g).sum(1).reshape(x.shape)
 
@@ -140,13 +140,14 @@ class GaussianMixture(Analytic):
         )
 
     def condition(self, A, y, noise):
-        """The exact posterior of x given y = A x + Gaussian noise: a mixture again (for d <= 1024), or a law with the
-        same methods that only solves systems of the size of y. It carries `log_evidence` = log p(y).
+        """The exact posterior of x given y = A x + Gaussian noise: a mixture again (for d <= 256, or d <= 1024 and more
+        than d / 2 data), or a law with the same methods that only solves systems of the size of y. It carries
+        `log_evidence` = log p(y).
 
         Raises BadInput when A is not linear or the noise is not Gaussian.
         """
         law = condition(self, A, y, noise)
-        if self.dimension > DENSE_LIMIT:
+        if not formed(self.dimension, len(law.y)):
             return law
         means = law.component_means.reshape(-1, *self.shape)  # small enough to be seen whole
         q = GaussianMixture(law.weights, means, law.full_covariances(), self.process)
