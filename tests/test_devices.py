@@ -205,9 +205,9 @@ def compare(law, device, twin=None):
     assert same(twin.denoiser_jacobian(u, t), law.denoiser_jacobian(x, t))
     assert same(twin.initial(2, t, Rng(0)), law.initial(2, t, Rng(0))) if hasattr(twin, "device") else True
     if check.has_density(law):
-        assert same(twin.log_prob(u, t), law.log_prob(x, t)) and same(
-            twin.at(t).sample(2, 0), law.at(t).sample(2, 0)
-        )
+        assert same(twin.log_prob(u, t), law.log_prob(x, t))
+    if hasattr(law, "at"):
+        assert same(twin.at(t).sample(2, 0), law.at(t).sample(2, 0))
 
 
 SAMPLERS = dict(

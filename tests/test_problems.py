@@ -272,7 +272,12 @@ def test_data_of_another_precision():
 
 
 def test_no_exact_posterior_is_none():
-    poisson = g2(noise=wb.noise.Poisson(10.0, 30.0), y=torch.tensor([30.0], dtype=torch.float64))
+    counts, noise = torch.tensor([30.0], dtype=torch.float64), wb.noise.Poisson(10.0, 30.0)
+    assert type(g2(noise=noise, y=counts).exact).__name__ == "Grid"  # in two dimensions there is one
+    prior = distributions.Gaussian(torch.zeros(3, dtype=torch.float64), 1.0)
+    poisson = g2(
+        prior=prior, A=wb.operators.Dense(torch.ones(1, 3, dtype=torch.float64)), noise=noise, y=counts
+    )
     assert poisson.exact is None
     with pytest.raises(wb.BadInput, match="no exact posterior"):
         wb.sample(poisson, wb.samplers.ExactDraws(), n=2, progress=False)

@@ -6,10 +6,12 @@ import torch
 
 from theory.distributions._analytic import Analytic, real_inner
 from theory.distributions._condition import condition, formed
+from theory.distributions._posterior_grid import posterior
 from theory.distributions.covariance import covariance
 from workbench._errors import BadInput
 from workbench._rng import Rng
 from workbench.diffusion.variance_exploding import EDM
+from workbench.operators._linear import Linear
 
 
 class GaussianMixture(Analytic):
@@ -142,10 +144,16 @@ class GaussianMixture(Analytic):
     def condition(self, A, y, noise):
         """The exact posterior of x given y = A x + Gaussian noise: a mixture again (for d <= 256, or d <= 1024 and more
         than d / 2 data), or a law with the same methods that only solves systems of the size of y. It carries
-        `log_evidence` = log p(y).
+        `log_evidence` = log p(y). In one or two real dimensions A may be any operator and noise any law: a `Grid`.
 
-        Raises BadInput when A is not linear or the noise is not Gaussian.
+        Raises BadInput elsewhere when A is not linear or the noise is not Gaussian.
         """
+        if (
+            self.dimension <= 2
+            and not self.dtype.is_complex
+            and not (isinstance(A, Linear) and hasattr(noise, "cov"))
+        ):
+            return posterior(self, A, y, noise, *self._box())
         law = condition(self, A, y, noise)
         if not formed(self.dimension, len(law.y)):
             return law
@@ -153,6 +161,12 @@ class GaussianMixture(Analytic):
         q = GaussianMixture(law.weights, means, law.full_covariances(), self.process)
         q.log_evidence, q.stream = law.log_evidence, law.stream
         return q
+
+    def _box(self):
+        """The corners of the box that reaches 8 standard deviations beyond each component."""
+        reach = 8 * self.covariances.dense().diagonal(dim1=1, dim2=2).double().sqrt()
+        means = self._flat.double()
+        return (means - reach).amin(0), (means + reach).amax(0)
 
     def __repr__(self):
         form = type(self.covariances).__name__
