@@ -1,0 +1,135 @@
+"""The board as text: one row a sampler, one column a family of problems."""
+
+from dataclasses import dataclass, field
+from math import exp, inf, isfinite, log, nan
+from statistics import median
+
+from workbench.catalogue import entries
+
+
+@dataclass
+class Line:
+    """One sampler over all rows of a board.
+
+    cases: case -> median over seeds of sliced W2 over its floor, None where it cannot.  families: family -> median over
+    its cases that it can.  calls: denoiser + 2 vjp of a draw, seconds: of a draw; medians over all rows.
+    """
+
+    name: str
+    exactness: str
+    cases: dict = field(default_factory=dict)
+    families: dict = field(default_factory=dict)
+    calls: float = nan
+    seconds: float = nan
+
+    @property
+    def rank(self):
+        """Names of the exact rows first; then the geometric mean over the families it can do."""
+        known = [log(max(v, 1.0)) for v in self.families.values() if v is not None]
+        first = {"exact-draws": 0, "exact": 1}.get(self.name, 2)
+        return first, exp(min(sum(known) / len(known), 700)) if known else inf, self.name
+
+
+def lines(rows):
+    """The Lines of the rows of a ledger, the nearest to the exact posterior first."""
+    names = dict.fromkeys(row["entrant"] for row in rows)
+    return sorted(
+        (line(name, [r for r in rows if r["entrant"] == name]) for name in names), key=lambda e: e.rank
+    )
+
+
+def line(name, rows):
+    """The Line of one sampler."""
+    found = Line(name, rows[0]["exactness"])
+    families = {}
+    for case, family in dict.fromkeys((r["case"], r["family"]) for r in rows):
+        found.cases[case] = middle([r["ratio"] for r in rows if r["case"] == case and "ratio" in r])
+        families.setdefault(family, []).append(found.cases[case])
+    found.families = {k: middle([v for v in values if v is not None]) for k, values in families.items()}
+    done = [r for r in rows if "ratio" in r]
+    if done:
+        found.calls = median(r["denoiser"] + 2 * r["vjp"] for r in done)
+        found.seconds = median(r["seconds"] for r in done)
+    return found
+
+
+def middle(values):
+    """The median, None of nothing."""
+    return median(values) if values else None
+
+
+def columns(found):
+    """The families of the Lines, in order."""
+    return list(dict.fromkeys(family for e in found for family in e.families))
+
+
+def table(rows):
+    """The rows as text: ratios of sliced W2 to its floor, x where a sampler cannot."""
+    found = lines(rows)
+    if not found:
+        return "no rows yet"
+    head = ("sampler", "class", *columns(found), "calls", "ms a draw")
+    return aligned([head, *[cells(e, columns(found)) for e in found]])
+
+
+def cells(e, families):
+    """The words of one sampler."""
+    ratios = [ratio(e.families.get(family)) for family in families]
+    calls = "" if not isfinite(e.calls) else f"{e.calls:.0f}"
+    return e.name, e.exactness, *ratios, calls, "" if not isfinite(e.seconds) else f"{1e3 * e.seconds:.2g}"
+
+
+def ratio(value):
+    """A ratio on few digits."""
+    if value is None:
+        return "x"
+    return "diverges" if not isfinite(value) else f"{value:.2f}" if value < 10 else f"{value:.3g}"
+
+
+def aligned(rows):
+    """Columns of the same width, the first two to the left."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return "\n".join(
+        "  ".join(
+            c.ljust(w) if i < 2 else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    )
+
+
+def markdown(head, rows):
+    """A table of a page."""
+    rule = ["---", "---", *["---:"] * (len(head) - 2)]
+    return "\n".join("| " + " | ".join(row) + " |" for row in [head, rule, *rows])
+
+
+def case_table(rows, case):
+    """(head, rows) of one problem: medians over seeds of every metric of every sampler."""
+    keys = (
+        "ratio",
+        "sw2",
+        "modes",
+        "mean",
+        "trace",
+        "spread",
+        "residual",
+        "cover90",
+        "ksd",
+        "evidence",
+        "seconds",
+    )
+    here = [row for row in rows if row["case"] == case]
+    order = [e.name for e in lines(here)]
+    found = []
+    for name in order:
+        mine = [row for row in here if row["entrant"] == name]
+        values = [middle([r[k] for r in mine if k in r]) for k in keys]
+        if values[0] is None:
+            continue
+        found.append((name, mine[0]["exactness"], *["" if v is None else f"{v:.3g}" for v in values]))
+    return ("sampler", "class", *keys), found
+
+
+def summaries():
+    """Name -> first line of every sampler."""
+    return {e.name: e.summary for e in entries("samplers")}
