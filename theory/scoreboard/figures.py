@@ -4,7 +4,7 @@ from math import isfinite
 
 import numpy as np
 
-from theory.scoreboard.tables import columns, lines
+from theory.scoreboard.tables import lines
 
 COLOURS = {"E0": "black", "E1": "tab:blue", "B": "tab:orange", "P": "tab:green"}
 NAMES = {
@@ -13,25 +13,22 @@ NAMES = {
     "B": "biased",
     "P": "point or heuristic",
 }
+EXACT = ("exact-draws", "exact")  # know the answer, so that no front is theirs
 WORST = 100.0  # ratios beyond are drawn here
 
 
-def pareto(rows):
-    """Ratio to the floor against denoiser + 2 vjp calls of a draw and against its seconds: a panel a family and cost."""
+def pareto(rows, family):
+    """Ratio to the floor on one family against denoiser + 2 vjp calls of a draw, and against its seconds."""
     from matplotlib.figure import Figure
 
-    found = lines(rows)
-    families = columns(found)
-    figure = Figure(figsize=(7.6 * 2, 7.4 * len(families)), layout="constrained")
-    for axes, family in zip(figure.subplots(len(families), 2, squeeze=False), families, strict=True):
-        mine = lines([row for row in rows if row["family"] == family])
-        for ax, cost, words in zip(
-            axes, ("calls", "seconds"), ("denoiser + 2 vjp calls of a draw", "seconds of a draw"), strict=True
-        ):
-            panel(ax, [(getattr(e, cost), e.families[family], e) for e in mine if shown(e, family, cost)])
-            ax.set_xlabel(words)
-            ax.set_ylabel("sliced W2 / floor of exact draws")
-            ax.set_title(family)
+    found = lines([row for row in rows if row["family"] == family])
+    figure = Figure(figsize=(7.6 * 2, 7.4), layout="constrained")
+    costs = (("calls", "denoiser + 2 vjp calls of a draw"), ("seconds", "seconds of a draw"))
+    for ax, (cost, words) in zip(figure.subplots(1, 2), costs, strict=True):
+        panel(ax, [(getattr(e, cost), e.families[family], e) for e in found if shown(e, family, cost)])
+        ax.set_xlabel(words)
+        ax.set_ylabel("sliced W2 / floor of exact draws")
+        ax.set_title(family)
     handles = [marker(c) for c in COLOURS]
     figure.legend(handles, [f"{c}: {NAMES[c]}" for c in COLOURS], loc="outside upper center", ncols=4)
     return figure
@@ -60,8 +57,8 @@ def panel(ax, points):
     ax.set_ylim(min(ys.min(), 1) / 1.25, max(ys.max(), 4) * 1.25)
     ax.axhspan(ax.get_ylim()[0], 1, color="0.93", zorder=0)
     ax.scatter(xs, ys, c=[COLOURS.get(e.exactness, "grey") for *_, e in points], s=22, zorder=3)
-    front = sorted(front_of(zip(xs, ys, strict=True)))
-    ax.step(*zip(*front, strict=True), where="post", color="0.6", linewidth=1, zorder=1)
+    front = front_of([(x, y) for x, y, e in points if e.name not in EXACT])
+    ax.step([x for x, _ in front], [y for _, y in front], where="post", color="0.6", linewidth=1, zorder=1)
     places = apart(ax.transAxes.inverted().transform(ax.transData.transform(np.stack([xs, ys], 1)))[:, 1])
     for (x, y, e), place in zip(points, places, strict=True):
         ax.annotate(
@@ -83,15 +80,13 @@ def front_of(points):
 
 
 def apart(wanted, gap=0.0188, low=0.015, high=0.985):
-    """Heights as near to the `wanted`, which increase, as a gap between them allows, from low to high."""
-    gap = min(gap, (high - low) / max(len(wanted) - 1, 1))
-    places = []
-    for w in wanted:
-        places.append(max(w, places[-1] + gap if places else low))
-    for i in reversed(range(len(places))):
-        limit = high if i + 1 == len(places) else places[i + 1] - gap
-        places[i] = min(places[i], limit)
-    return places
+    """Heights at least `gap` apart, from low to high, as near to the `wanted` in squares as that allows; they increase."""
+    from scipy.optimize import isotonic_regression
+
+    n = len(wanted)
+    gap = min(gap, (high - low) / max(n - 1, 1))
+    steps = gap * np.arange(n)
+    return np.clip(isotonic_regression(np.asarray(wanted) - steps).x, low, high - gap * (n - 1)) + steps
 
 
 def heat_map(rows):

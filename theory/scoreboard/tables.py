@@ -4,8 +4,6 @@ from dataclasses import dataclass, field
 from math import exp, inf, isfinite, log, nan
 from statistics import median
 
-from workbench.catalogue import entries
-
 
 @dataclass
 class Line:
@@ -68,8 +66,21 @@ def table(rows):
     found = lines(rows)
     if not found:
         return "no rows yet"
-    head = ("sampler", "class", *columns(found), "calls", "ms a draw")
-    return aligned([head, *[cells(e, columns(found)) for e in found]])
+    return aligned([head(found), chance(rows, found), *[cells(e, columns(found)) for e in found]])
+
+
+def head(found):
+    """The names of the columns."""
+    return "sampler", "class", *columns(found), "calls", "ms a draw"
+
+
+def chance(rows, found):
+    """The words of what one in twenty exact sets exceeds: the 95 % quantile over the mean, medians over all rows."""
+    limits = [
+        middle([r["sw2_floor95"] / r["sw2_floor"] for r in rows if r["family"] == family and "ratio" in r])
+        for family in columns(found)
+    ]
+    return "95 % of exact sets", "", *["" if v is None else f"< {v:.2f}" for v in limits], "", ""
 
 
 def cells(e, families):
@@ -83,7 +94,9 @@ def ratio(value):
     """A ratio on few digits."""
     if value is None:
         return "x"
-    return "diverges" if not isfinite(value) else f"{value:.2f}" if value < 10 else f"{value:.3g}"
+    if not isfinite(value):
+        return "diverges"
+    return f"{value:.2f}" if value < 10 else f"{value:.1f}" if value < 100 else f"{value:.3g}"
 
 
 def aligned(rows):
@@ -97,10 +110,10 @@ def aligned(rows):
     )
 
 
-def markdown(head, rows):
+def markdown(titles, rows):
     """A table of a page."""
-    rule = ["---", "---", *["---:"] * (len(head) - 2)]
-    return "\n".join("| " + " | ".join(row) + " |" for row in [head, rule, *rows])
+    rule = ["---", "---", *["---:"] * (len(titles) - 2)]
+    return "\n".join("| " + " | ".join(row) + " |" for row in [titles, rule, *rows])
 
 
 def case_table(rows, case):
@@ -128,8 +141,3 @@ def case_table(rows, case):
             continue
         found.append((name, mine[0]["exactness"], *["" if v is None else f"{v:.3g}" for v in values]))
     return ("sampler", "class", *keys), found
-
-
-def summaries():
-    """Name -> first line of every sampler."""
-    return {e.name: e.summary for e in entries("samplers")}

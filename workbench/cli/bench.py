@@ -1,5 +1,5 @@
 """Measure: workbench bench speed times our parts beside others'; g2 and mri hold samplers to known values, overhead to
-the time of their network."""
+the time of their network; exact is the scoreboard of samplers beside exact posteriors."""
 
 import json
 import os
@@ -8,10 +8,11 @@ import sys
 from pathlib import Path
 
 from workbench._errors import BadInput, unknown
-from workbench.cli import Parser
+from workbench.cli import Parser, _exact
 from workbench.cli._flags import whole
 
-SUITES = ("speed", "g2", "mri", "overhead")
+SUITES = ("speed", "g2", "mri", "overhead", "exact")
+OF_EXACT = ("samplers", "problems", "seeds", "page")  # flags of that suite alone
 POOLS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
 BUSY = 0.5  # load average from which the machine is not quiet
 HEADER = (
@@ -31,16 +32,24 @@ HEADER = (
 
 
 def main(argv):
-    """`workbench bench [SUITE] [--threads N] [--out DIR] [--overwrite] [--json]`."""
+    """`workbench bench [SUITE] [--threads N] [--out DIR] [--overwrite] [--json]`, exact also with OF_EXACT."""
     parser = Parser("workbench bench", description=__doc__)
     parser.add_argument("suite", nargs="?", default="speed", help=f"{', '.join(SUITES)} (speed)")
     parser.add_argument("--threads", type=whole, help="CPU threads of every library (1, then all cores)")
     parser.add_argument("--out", help="folder for SUITE.json and SUITE.md")
     parser.add_argument("--overwrite", action="store_true", help="replace the files of an earlier run")
     parser.add_argument("--json", action="store_true", help="print JSON instead of the table")
+    _exact.add_flags(parser)
     args = parser.parse_args(argv)
     if args.suite not in SUITES:
         raise unknown("suite", args.suite, [*SUITES], "`workbench bench --help`")
+    if args.suite == "exact":
+        return _exact.run(args, machine)
+    for flag in OF_EXACT:
+        if getattr(args, flag) is not None:
+            raise BadInput(
+                f"--{flag} is of the suite exact, not of {args.suite}; `workbench bench exact --{flag} ...`"
+            )
     targets = files(args.out, args.suite, args.overwrite)
     about = machine()
     rows, text, page = speeds(args.threads) if args.suite == "speed" else held(args.suite, args.threads)
