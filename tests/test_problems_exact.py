@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 
 import problems
 from theory.distributions._condition import Conditioned
-from workbench import BadInput
+from workbench import BadInput, Rng
 
 f64 = dict(dtype=torch.float64)
 
@@ -72,3 +73,89 @@ def test_gmm_25_refuses():
         problems.load("mixture/gmm-25", size=7)
     with pytest.raises(BadInput, match="measurements = 9"):
         problems.load("mixture/gmm-25", measurements=9)
+
+
+# --- other mixtures -------------------------------------------------------------------------------------------------
+
+
+def test_low_rank_by_numpy():
+    """Evidence, weights and mean with the covariances formed."""
+    p = problems.load("mixture/low-rank", seed=2, size=12, components=3, rank=4)
+    q, seen = p.exact, p.A.mask.flatten().numpy()
+    C, m = p.prior.covariances.dense().numpy(), p.prior.means.flatten(1).numpy()
+    y, s2, log_w, means = p.y.flatten().numpy(), p.noise.sigma**2, [], []
+    for k in range(3):
+        S, r = C[k][np.ix_(seen, seen)] + s2 * np.eye(seen.sum()), y - m[k][seen]
+        log_w.append(np.log(p.prior.weights[k].item()) + stats.multivariate_normal(cov=S).logpdf(r))
+        means.append(m[k] + C[k][:, seen] @ np.linalg.solve(S, r))
+    log_evidence = np.logaddexp.reduce(log_w)
+    w = np.exp(log_w - log_evidence)
+    assert q.log_evidence == pytest.approx(log_evidence, abs=1e-8)
+    assert np.abs(q.weights.numpy() - w).max() < 1e-8
+    assert np.abs(q.mean().flatten().numpy() - w @ np.array(means)).max() < 1e-8
+
+
+@pytest.mark.parametrize("size", [16, 64])
+def test_low_rank_leaves_the_component_in_doubt(size):
+    """On average over seeds two components or more are likely, and they are smooth pictures of about unit variance."""
+    many = [problems.load("mixture/low-rank", seed=s, size=size) for s in range(10)]
+    entropy = [-torch.xlogy(p.exact.weights, p.exact.weights).sum().item() for p in many]
+    assert np.exp(np.mean(entropy)) > 2 and sum(e > 0.3 for e in entropy) >= 7
+    assert 0.7 < np.mean([p.truth.square().mean().item() for p in many]) ** 0.5 < 1.4
+    if size == 64:
+        assert isinstance(many[0].exact, Conditioned)
+
+
+def test_the_trap_is_as_published():
+    shrunk, stretched = (
+        problems.load("mixture/accuracy-trap"),
+        problems.load("mixture/accuracy-trap", stretched=1),
+    )
+    unit = torch.eye(16, **f64)
+    assert shrunk.A(unit).diagonal().tolist() == pytest.approx([1, 1, *np.arange(0.10, 0.76, 0.05)])
+    assert stretched.A(unit).diagonal().tolist() == [3] * 4 + [1] * 12
+    one, two = shrunk.prior.cov(), 0.8 + 0.2 * 2 + 0.8 * 0.2 * 9
+    assert one[0, 0].item() == pytest.approx(two) and one[0, 1].item() == pytest.approx(0.8 * 0.2 * 9)
+    assert shrunk.truth[:4].tolist() == [3, 2, 0.5, -0.5] and len(shrunk.truth) == 16
+    assert not torch.equal(shrunk.y, problems.load("mixture/accuracy-trap", seed=1).y)
+    with pytest.raises(BadInput, match="stretched = 2"):
+        problems.load("mixture/accuracy-trap", stretched=2)
+
+
+# --- calibration ----------------------------------------------------------------------------------------------------
+
+CALIBRATED = {
+    "mixture/gmm-25": {},
+    "mixture/low-rank": dict(size=10),
+    "toy/ring": {},
+    "toy/phase": {},
+    "toy/poisson": {},
+    "toy/saturation": {},
+    "field/mri": dict(size=16),
+    "field/ct": dict(size=12, views=8),
+    "field/blur": dict(size=12),
+    "field/compressed-sensing": dict(size=12),
+}
+
+
+def reals(x):
+    return torch.view_as_real(x).flatten() if x.is_complex() else x.flatten()
+
+
+GRIDS = ("toy/phase", "toy/poisson", "toy/saturation")  # 0.2 s each
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.slow if n in GRIDS else ()) for n in CALIBRATED]
+)
+def test_the_truth_is_one_more_draw_of_the_posterior(name):
+    """Over 60 seeds the rank of <u, truth> among 9 draws is uniform, u a random direction and u each time another."""
+    ranks = []
+    for seed in range(60):
+        p = problems.load(name, seed=seed, **CALIBRATED[name])
+        u = Rng(seed, "direction").normal(reals(p.truth)[None])[0]
+        draws = torch.stack([reals(x) for x in p.exact.sample(9, seed)])
+        ranks.append((draws @ u < reals(p.truth) @ u).sum().item())
+    counts = np.bincount(ranks, minlength=10)
+    assert ((counts - 6) ** 2 / 6).sum() < 33  # chi-square with 9 degrees of freedom: once in 10000
+    assert abs(np.mean(ranks) - 4.5) < 4.5 * (8.25 / 60) ** 0.5
