@@ -1,7 +1,8 @@
 """Covariances of K components as functions of their eigenvalues: one factorisation serves every noise level.
 
-`apply(f, v)` is f(C_k) v for v: (n, K, d), f acting on eigenvalues; `trace(f)` is sum_i f(c_ki): (K,);
-`affine(a, b)` is a C_k + b I; `pick(k)` is one component; `dense()` is (K, d, d). Covariances are per real component.
+`apply(f, v)` is f(C_k) v for v: (n, K, d), f acting on eigenvalues; `mixed(f, rho, v)` is sum_k rho_k f(C_k) v for v:
+(n, d) and rho: (n, K); `trace(f)` is sum_i f(c_ki): (K,); `affine(a, b)` is a C_k + b I; `pick(k)` is one component;
+`dense()` is (K, d, d). Covariances are per real component.
 """
 
 from dataclasses import dataclass
@@ -22,6 +23,9 @@ class Isotropic:
 
     def apply(self, f, v):
         return f(self.c)[:, None] * v
+
+    def mixed(self, f, rho, v):
+        return (rho @ f(self.c))[:, None] * v
 
     def trace(self, f):
         return self.d * f(self.c)
@@ -47,6 +51,9 @@ class Diagonal:
 
     def apply(self, f, v):
         return f(self.c) * v
+
+    def mixed(self, f, rho, v):
+        return (rho @ f(self.c)) * v
 
     def trace(self, f):
         return f(self.c).sum(-1)
@@ -81,6 +88,10 @@ class Full:
     def apply(self, f, v):
         coordinates = torch.einsum("kde,nkd->nke", self.Q.conj(), v)
         return torch.einsum("kde,nke->nkd", self.Q, f(self.c) * coordinates)
+
+    def mixed(self, f, rho, v):
+        coordinates = torch.einsum("kde,nd->nke", self.Q.conj(), v)
+        return torch.einsum("kde,nke->nd", self.Q, rho[..., None] * f(self.c) * coordinates)
 
     def trace(self, f):
         return f(self.c).sum(-1)
@@ -130,6 +141,12 @@ class LowRank:
         gain = f(self.lam + self._floor[:, None]) - low
         return low * v + torch.einsum("kdr,nkr->nkd", self.U, gain * inside)
 
+    def mixed(self, f, rho, v):
+        low = f(self._floor)
+        inside = torch.einsum("kdr,nd->nkr", self.U.conj(), v)
+        gain = f(self.lam + self._floor[:, None]) - low[:, None]
+        return (rho @ low)[:, None] * v + torch.einsum("kdr,nkr->nd", self.U, rho[..., None] * gain * inside)
+
     def trace(self, f):
         d, r = self.U.shape[-2:]
         return (d - r) * f(self._floor) + f(self.lam + self._floor[:, None]).sum(-1)
@@ -168,6 +185,9 @@ class Spectral:
             half = gain[..., : self.spectrum.shape[-1] // 2 + 1]
             out = torch.fft.irfftn(half * torch.fft.rfftn(x, dim=axes), s=self.spectrum.shape, dim=axes)
         return out.reshape(v.shape)
+
+    def mixed(self, f, rho, v):
+        return self.apply(f, v)
 
     def trace(self, f):
         return f(self.spectrum).sum()[None]

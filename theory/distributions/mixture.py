@@ -100,12 +100,29 @@ class GaussianMixture(Analytic):
 
     def denoiser_jvp(self, x, t, v):
         """sum_k rho_k [alpha C_k B_k^{-1} v + xhat_k Re<g_k - s, v>], finite as sigma -> 0."""
+        return self._derivative(x, t)[1](v)
+
+    def tweedie(self, x, t):
+        """E[x0 | x_t = x], and v -> Cov[x0 | x_t = x] v = (sigma^2 / alpha) J v, of which only the last products are
+        made for every v."""
+        x0, jvp = self._derivative(x, t)
+        scale = self.process.sigma(t) ** 2 / self.process.alpha(t)
+        return x0, lambda v: scale * jvp(v)
+
+    def _derivative(self, x, t):
+        """The denoiser at x, and its derivative v -> J v there."""
         alpha, sigma = self.process.alpha(t), self.process.sigma(t)
         x0, rho, g = self._denoised(x, t)
-        u = v.flatten(1)[:, None]
-        straight = self.covariances.apply(lambda c: alpha * c / (alpha**2 * c + sigma**2), u.expand_as(x0))
-        turn = real_inner(g - (rho * g).sum(1, keepdim=True), u)
-        return (rho * (straight + x0 * turn)).sum(1).reshape(x.shape)
+        turned = (g - (rho * g).sum(1, keepdim=True)).conj()
+        weighted, share = rho * x0, rho[..., 0].real
+
+        def jvp(v):
+            u = v.flatten(1)
+            straight = self.covariances.mixed(lambda c: alpha * c / (alpha**2 * c + sigma**2), share, u)
+            turn = (turned @ u[..., None]).real.to(u.dtype)
+            return (straight + (weighted.mT @ turn)[..., 0]).reshape(x.shape)
+
+        return weighted.sum(1).reshape(x.shape), jvp
 
     def sample(self, n, seed, stream=None, first=0):
         """n independent draws: a component, then m_k + C_k^{1/2} z."""
