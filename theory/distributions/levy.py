@@ -25,7 +25,7 @@ class _Walk(Prior):
         """E[x], Cov[x] if `second`, and the last draw, with precision ||x||^2 / 2 and shift^T x more: (n, L)."""
         law, p = self.increments, self.increments.parameters
         if isinstance(law, Gauss):  # one sweep is exact: no variance is random
-            burn_in, draws = 0, min(draws, 1)
+            burn_in, draws = min(burn_in, 1), min(draws, 1)
         K, b = self.K + precision * np.eye(self.L), shift + self.k
         if np.count_nonzero(K - np.diag(np.diag(K))) == 0:
             q = np.ascontiguousarray(np.broadcast_to(np.diag(K), b.shape))
