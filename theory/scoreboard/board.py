@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from theory.scoreboard.ledger import Ledger
-from theory.scoreboard.measure import Yardstick, measure
+from theory.scoreboard.measure import Yardstick, measured
 from workbench._errors import BadInput
 
 
@@ -66,4 +66,4 @@ def result(case, entrant, seed, yardstick):
         return row | dict(cannot=" ".join(str(error).split()))
     except Exception as error:  # a night's work does not end with one sampler
         return row | dict(cannot=" ".join(f"failed: {type(error).__name__}: {error}".split()))
-    return row | measure(x, post, yardstick)
+    return row | measured(x, post, yardstick)

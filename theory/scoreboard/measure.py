@@ -47,15 +47,21 @@ class Yardstick:
     floors: dict
 
     @classmethod
-    def of(cls, case, seed, n=None, folder=None):
-        """The yardstick for n draws (the case's own number); floors are kept in, and read from, `folder`."""
+    def bare(cls, case, seed, n=None):
+        """The yardstick for n draws (the case's own number), without floors."""
         problem = case.load(seed)
-        n, law = n or case.draws, problem.exact
-        y = law.sample(n, REFERENCE + seed)
+        law = problem.exact
+        y = law.sample(n or case.draws, REFERENCE + seed)
         flat = _flat(y, "exact draws")
         theta = _directions(case.slices, flat.shape[1], seed).to(flat)
-        self = cls(problem, law, y, theta, median_distance(y) if scored(law, y) else None, {})
-        self.floors = stored(folder, case, seed, n, digest(problem.y), lambda: self.exact_floors(n, seed))
+        return cls(problem, law, y, theta, median_distance(y) if scored(law, y) else None, {})
+
+    @classmethod
+    def of(cls, case, seed, n=None, folder=None):
+        """The same with floors, which are kept in, and read from, `folder`."""
+        self = cls.bare(case, seed, n)
+        n, data = len(self.y), digest(self.problem.y)
+        self.floors = stored(folder, case, seed, n, data, lambda: self.exact_floors(n, seed))
         return self
 
     def metrics(self, x, y=None):
@@ -114,7 +120,7 @@ def residual_ratio(problem, x, y):
     return rms(x) / rms(y)
 
 
-def measure(x, post, yardstick):
+def measured(x, post, yardstick):
     """The numbers of draws x of a Posterior: metrics with floors, evidence, particles, share of finite draws, cost."""
     good = sound(x, yardstick.y)
     found = yardstick.metrics(x[good]) if good.sum() >= 4 else {k: inf for k in yardstick.floors}

@@ -38,7 +38,7 @@ def write_page(rows, folder, facts=""):
         written.append(folder / name)
         replace_with(written[-1], lambda beside, figure=figure: figure.savefig(beside, dpi=80, format="png"))
     written.append(folder / "scoreboard.md")
-    replace_with(written[-1], lambda beside: beside.write_text(page(rows, facts), encoding="utf-8"))
+    replace_with(written[-1], lambda beside: beside.write_text(words(rows, facts), encoding="utf-8"))
     return written
 
 
@@ -53,7 +53,7 @@ def panel_name(family):
     return f"scoreboard-cost-{family.replace(' ', '-')}.png"
 
 
-def page(rows, facts=""):
+def words(rows, facts=""):
     """The text."""
     found = lines(rows)
     families = columns(found)
@@ -71,8 +71,8 @@ def pictures(families):
         f"![{family}: ratio to the floor against calls and seconds]({panel_name(family)})"
         for family in families
     ]
-    words = "Error against cost, down and left is better; grey: the floor. The line joins what no other beats in both, but for those that know the answer."
-    return "\n\n".join(["![Median ratio to the floor](scoreboard-heat-map.png)", words, *panels])
+    about = "Error against cost, down and left is better; grey: the floor. The line joins what no other beats in both, but for those that know the answer."
+    return "\n\n".join(["![Median ratio to the floor](scoreboard-heat-map.png)", about, *panels])
 
 
 def problem(rows, case):
