@@ -11,6 +11,7 @@ import numpy as np
 from numba import njit
 
 GAUSS, LAPLACE, BERNOULLI_LAPLACE, STUDENT = range(4)
+COLD = 1e-4  # the power of the likelihood at the first sweep of `linear`
 TINY = 1e-100  # of an increment that is exactly 0, where its variance is drawn
 
 
@@ -228,6 +229,8 @@ def change(H, g, i, delta):
 def linear(seeds, code, p, K, k, burn_in, draws, second):
     """Data exp(-u^T K u / 2 + k^T u): K: (L, L), k: (n, L).
 
+    In the first half of the burn-in the data enter to a power that grows from 1e-4 to 1: one large increment that
+    stands beside its place is given up only while the noise still seems large.
     E[u] (n, L), Cov[u] (n, L, L) if `second`, and the last draw (n, L), each row from a chain of its own.
     """
     n, L = k.shape
@@ -235,18 +238,19 @@ def linear(seeds, code, p, K, k, burn_in, draws, second):
     cov = np.zeros((n, L, L) if second else (n, 0, 0))
     v, w, s = np.empty(L), np.empty(L), np.empty(L, np.bool_)
     R, u, c, z = np.zeros((L, L)), np.empty(L), np.empty(L), np.empty(L)
-    state = np.empty(1, np.uint64)
+    state, warm = np.empty(1, np.uint64), burn_in // 2
     for r in range(n):
         state[0] = seeds[r]
         start(code, p, v, s, state)
         for sweep in range(burn_in + draws):
+            power = COLD ** (1 - sweep / warm) if sweep < warm else 1.0
             if code == BERNOULLI_LAPLACE:
-                switch(K, k[r], v, s, log(p[1] / (1 - p[1])), state)
+                switch(power * K, power * k[r], v, s, log(p[1] / (1 - p[1])), state)
             for i in range(L):
                 w[i] = v[i] if s[i] else 0.0
             active = np.nonzero(s)[0]
-            factor(K, w, active, R)
-            gaussian(R, w, active, k[r], c, z, state)
+            factor(power * K, w, active, R)
+            gaussian(R, w, active, power * k[r], c, z, state)
             for i in range(L):
                 u[i] = c[i] + z[i]
             if sweep >= burn_in:

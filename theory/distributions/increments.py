@@ -1,4 +1,8 @@
-"""Laws of the increments of a Levy process, each a Gaussian of random variance."""
+"""Laws of the increments of a Levy process, each a Gaussian of random variance.
+
+`burn_in` is how many sweeps a posterior of such increments takes to forget its start: a Student's step of a hundred
+times the usual moves slowly between neighbours under a blur.
+"""
 
 from dataclasses import dataclass
 from math import inf, log, pi
@@ -22,7 +26,7 @@ class Gauss:
     """u ~ N(0, var)."""
 
     var: float = 0.25
-    code = _gibbs.GAUSS
+    code, burn_in = _gibbs.GAUSS, 1
 
     def __post_init__(self):
         _positive(self)
@@ -42,7 +46,7 @@ class Laplace:
     """p(u) = exp(-|u| / b) / (2 b): the variance is exponential of mean 2 b^2."""
 
     b: float = 1.0
-    code = _gibbs.LAPLACE
+    code, burn_in = _gibbs.LAPLACE, 500
 
     def __post_init__(self):
         _positive(self)
@@ -64,7 +68,7 @@ class BernoulliLaplace:
 
     lam: float = 0.1
     b: float = 1.0
-    code = _gibbs.BERNOULLI_LAPLACE
+    code, burn_in = _gibbs.BERNOULLI_LAPLACE, 500
 
     def __post_init__(self):
         _positive(self)
@@ -88,7 +92,7 @@ class StudentT:
 
     nu: float = 1.0
     s: float = 1.0
-    code = _gibbs.STUDENT
+    code, burn_in = _gibbs.STUDENT, 5000
 
     def __post_init__(self):
         _positive(self)

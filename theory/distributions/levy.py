@@ -130,12 +130,12 @@ class Levy(_Walk):
 class LevyPosterior(_Walk):
     """p(x | y) of a Levy process under y = A x + Gaussian noise, by Gibbs sampling: as exact as its chains are long.
 
-    `sample` ends a chain of `burn_in` sweeps for each draw, so draws are independent; `mean` and `cov` average `draws`
-    sweeps of each of `chains` chains. `tolerance` is the largest standard error of the mean, in standard deviations.
+    `sample` ends a chain of `burn_in_of_draws` sweeps (500, and 5000 for StudentT) for each draw, so draws are
+    independent; `mean` and `cov` average `draws` sweeps of each of `chains` chains. `tolerance` is the largest standard error of the mean, in standard deviations.
     """
 
     stream = "posterior"
-    chains, burn_in_of_draws = 64, 500
+    chains = 64
 
     def __init__(self, prior, A, y, noise):
         B, w, _ = whitened(prior, A, y, noise)
@@ -143,6 +143,7 @@ class LevyPosterior(_Walk):
         self.K, self.k = prior.K + clean(M.T @ M), prior.k + w @ M
         self.L, self.increments, self.process = prior.L, prior.increments, prior.process
         self.burn_in, self.draws, self.seed = prior.burn_in, prior.draws, prior.seed
+        self.burn_in_of_draws = self.increments.burn_in
         self.shape, self.dtype, self.device = prior.shape, prior.dtype, y.device
         self.noise_range = prior.noise_range
 
