@@ -59,7 +59,7 @@ def every_case():
     return [*toys, *curved, *lattices, *images, *trap, *fields, *jumps]
 
 
-def cases(wanted=None):
+def find_cases(wanted=None):
     """The cases whose problem is in the catalogue; `wanted`: names of cases, or of problems with all their cases.
 
     Without `wanted` those that are not slow. Raises BadInput for a name that is none, with the nearest.

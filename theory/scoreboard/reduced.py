@@ -9,7 +9,7 @@ from math import exp, log
 from pathlib import Path
 from statistics import mean, stdev
 
-from theory.scoreboard.cases import cases
+from theory.scoreboard.cases import find_cases
 from theory.scoreboard.entrants import line_up
 from theory.scoreboard.measure import Yardstick, sliced
 from workbench._checkpoint import replace_with
@@ -34,7 +34,7 @@ LEAST = 0.05  # and of the logarithm besides: a band is known from RECORDED runs
 
 def logarithms(runs, samplers=ENTRANTS, problems=CASES):
     """case -> entrant -> [log of sliced W2 of each run]: sampler seeds 0, ..., runs - 1 on the data of seed 0."""
-    return {case.name: on(case, line_up(samplers), runs) for case in cases(problems)}
+    return {case.name: on(case, line_up(samplers), runs) for case in find_cases(problems)}
 
 
 def on(case, entrants, runs):

@@ -47,7 +47,7 @@ def run(args, machine):
             "--overwrite is not for the suite exact, which goes on in --out; give a new folder to start afresh"
         )
     from theory.scoreboard.board import Board
-    from theory.scoreboard.cases import TEST_SEEDS, cases
+    from theory.scoreboard.cases import TEST_SEEDS, find_cases
     from theory.scoreboard.entrants import line_up
     from theory.scoreboard.page import write_page
     from theory.scoreboard.tables import table
@@ -56,7 +56,7 @@ def run(args, machine):
 
     keep_large_blocks()
     set_threads(args.threads or 1)
-    chosen = cases(args.problems)
+    chosen = find_cases(args.problems)
     board = Board(chosen, line_up(args.samplers), args.seeds or list(TEST_SEEDS), args.out)
     rows = board.run(say=Progress())
     print(
