@@ -23,6 +23,11 @@ class Closure:
     Q: Tensor
     D: Tensor
 
+    @property
+    def whole(self):
+        """Whether it holds all directions."""
+        return self.Q.shape[1] == self.Q.shape[2]
+
     def apply(self, f, z):
         """f(covariance) z, f acting on eigenvalues: (n, d)."""
         low, high = f(self.v)[:, None], f(self.v[:, None] + self.D)

@@ -1,62 +1,73 @@
-"""Linear-Gaussian data about a signal near a point: the whitened misfit, and how the data see a direction."""
+"""Linear-Gaussian data about a signal of a closure: the whitened misfit at its mean, and how a direction is seen."""
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from workbench._errors import BadInput
+from workbench._rng import Rng
 from workbench.operators._linear import Linear
-from workbench.samplers._reals import as_reals, from_reals, unit_vectors
+from workbench.samplers._reals import as_reals, from_reals
 from workbench.samplers._spectral import spectral
 
 ROWS_LIMIT = 512  # real measurements up to which W W^H of a nonlinear operator is formed
+POINTS = 64  # at the least, at which a nonlinear operator is looked at
 
 
 @dataclass(frozen=True, eq=False)
 class Seen:
-    """e ~ W (x0 - centre) + standard normal noise, in coordinates where W W^H = diag(gram): all real, float64.
+    """e ~ W (x0 - mean) + sum_k left_k xi_k + standard normal noise, where W W^H = diag(gram): all real, float64.
 
-    misfit: e, (n, m).  gram: (1 or n, m).  forward: (n, d) -> (n, m).  backward: its transpose.  constant: of the
-    log-likelihood: log p(y | x0) = constant - |e - W (x0 - centre)|^2 / 2.
+    misfit: e, (n, m).  gram: (1 or n, m).  forward: (n, d) -> (n, m).  backward: its transpose.  left: (n, k, m), what of
+    a nonlinear A no linear map says.  top: the largest log p(y | x0), which is top - |e - W (x0 - mean)|^2 / 2.
     """
 
     misfit: Tensor
     gram: Tensor
     forward: Any
     backward: Any
-    constant: float
+    top: float
+    left: Tensor | None = None
 
     def along(self, Q):
         """W q of every row of Q: (n, r, d) -> (n, r, m)."""
         return torch.stack([self.forward(q) for q in Q.unbind(1)], 1)
 
     def spread(self, closure, H):
-        """I + W C W^H of a closure whose W Q is H, ready to be solved with."""
-        return Spread.of(1 + closure.v[:, None] * self.gram, closure.D, H)
+        """The covariance of e under a closure whose W Q is H."""
+        B = closure.D.sqrt()[:, :, None] * H
+        return Spread.of(
+            1 + closure.v[:, None] * self.gram, B if self.left is None else torch.cat([B, self.left], 1)
+        )
 
 
 @dataclass(frozen=True, eq=False)
 class Spread:
-    """S = diag(a) + H^T diag(D) H of each row, by Woodbury's identity.  a: (n, m), B = D^1/2 H a^-1/2: (n, r, m), L: the
-    Cholesky factor of I + B B^T, (n, r, r)."""
+    """S = a^1/2 (I + B^T B) a^1/2 of each row, a diagonal, by Woodbury's identity.  a: (n, m).  B: (n, r, m).  L: the Cholesky
+    factor of I + B B^T, (n, r, r), or, where m < r, of I + B^T B."""
 
     a: Tensor
     B: Tensor
     L: Tensor
 
     @classmethod
-    def of(cls, a, D, H):
-        B = D.sqrt()[:, :, None] * H * a.rsqrt()[:, None]
-        eye = torch.eye(B.shape[1], dtype=B.dtype, device=B.device)
-        return cls(a, B, torch.linalg.cholesky(eye + B @ B.mT))
+    def of(cls, a, B):
+        B = B * a.rsqrt()[:, None]
+        gram = B @ B.mT if B.shape[1] <= B.shape[2] else B.mT @ B
+        return cls(
+            a, B, torch.linalg.cholesky(torch.eye(gram.shape[1], dtype=B.dtype, device=B.device) + gram)
+        )
 
     def solve(self, e):
         """S^{-1} e: (n, m)."""
         e = e * self.a.rsqrt()
-        inner = torch.cholesky_solve(torch.einsum("nrm,nm->nr", self.B, e)[..., None], self.L)[..., 0]
-        return (e - torch.einsum("nrm,nr->nm", self.B, inner)) * self.a.rsqrt()
+        if self.L.shape[1] < self.B.shape[1]:
+            return torch.cholesky_solve(e[..., None], self.L)[..., 0] * self.a.rsqrt()
+        inner = torch.cholesky_solve(self.B @ e[..., None], self.L)
+        return (e - (self.B.mT @ inner)[..., 0]) * self.a.rsqrt()
 
     def log_normal(self, e):
         """log N(e; 0, S) + m log(2 pi) / 2: (n,)."""
@@ -64,58 +75,96 @@ class Spread:
         return -0.5 * ((e * self.solve(e)).sum(1) + log_det)
 
 
-def seen(problem, x0, rotated):
-    """The data about x0: (n, d) reals, the centre. A nonlinear A is linearised there, Poisson noise is its plug-in.
+def seen(problem, closure):
+    """The data about the signals of a closure; noise that is not Gaussian is its plug-in.
 
-    rotated: whether `gram` is needed; it takes singular vectors of a linear A, a matrix of y's size of another. Raises
-    BadInput where that is not to be had.
+    A linear A is seen through its singular vectors where the closure is a sketch. A nonlinear one is replaced by its
+    regression on the closure's points where that is whole, else linearised at the mean. BadInput where that takes singular
+    vectors that are not to be had, or more than 512 real measurements.
     """
-    like = torch.empty(problem.prior.shape, dtype=problem.prior.dtype, device=x0.device)
-    if isinstance(problem.A, Linear) and rotated:
-        return _spectral(problem, x0, like)
-    return _linearised(problem.gaussian, x0, like, rotated)
+    like = torch.empty(problem.prior.shape, dtype=problem.prior.dtype, device=problem.y.device)
+    if closure.whole:
+        kind = _linearised if isinstance(problem.A, Linear) else _regressed
+        return kind(problem.gaussian, closure, like)
+    return (_spectral if isinstance(problem.A, Linear) else _rotated)(problem, closure, like)
 
 
-def _spectral(problem, x0, like):
+def _spectral(problem, closure, like):
     data = spectral(problem)
     s, some = data.s, data.seen
     measured = lambda x: as_reals(s * data.measured(from_reals(x, like))).double()  # noqa: E731
-    gram = as_reals((s.square() * torch.ones_like(some))[None]).double()
-    if some.is_complex():
-        gram = as_reals((s.square() * torch.full_like(some, 1 + 1j))[None]).double()
+    one = torch.full_like(some, 1 + 1j if some.is_complex() else 1)
     return Seen(
-        as_reals((s * some)[None]).double() - measured(x0),
-        gram,
+        as_reals((s * some)[None]).double() - measured(closure.mean),
+        as_reals((s.square() * one)[None]).double(),
         measured,
         lambda u: as_reals(data.V((s * from_reals(u, some)).to(like.dtype))).double(),
         _top(problem.gaussian) - 0.5 * data.residual,
     )
 
 
-def _linearised(problem, x0, like, rotated):
-    x = from_reals(x0, like)
+def _linearised(problem, closure, like):
+    x = from_reals(closure.mean, like)
     A = problem.A.linearize(x)
     W, w = problem.noise.whiten(A, problem.y - problem.A(x))
-    forward = lambda z: as_reals(W(from_reals(z, like)).flatten(1)).double()  # noqa: E731
-    backward = lambda u: as_reals(W.H(from_reals(u, w[0])).reshape(len(u), *like.shape)).double()  # noqa: E731
     e = as_reals(w.flatten(1)).double()
-    if not rotated:
-        return Seen(e, torch.zeros_like(e[:1]), forward, backward, _top(problem))
-    reals = e.shape[1]
-    if reals > ROWS_LIMIT:
-        raise BadInput(
-            f"y has {reals} real numbers, more than the {ROWS_LIMIT} that are taken of a nonlinear operator"
-        )
-    gram = torch.stack([forward(backward(as_reals(v).double())) for v in unit_vectors(w[0], len(x0))], -1)
-    g, U = torch.linalg.eigh(0.5 * (gram + gram.mT))
-    turn = lambda u: torch.einsum("nmk,nm->nk", U, u)  # noqa: E731
     return Seen(
-        turn(e),
-        g.clamp_min(0),
-        lambda z: turn(forward(z)),
-        lambda u: backward(torch.einsum("nmk,nk->nm", U, u)),
+        e,
+        torch.zeros_like(e[:1]),
+        lambda z: as_reals(W(from_reals(z, like)).flatten(1)).double(),
+        lambda u: as_reals(W.H(from_reals(u, w[0])).reshape(len(u), *like.shape)).double(),
         _top(problem),
     )
+
+
+def _rotated(problem, closure, like):
+    """The linearised data in the eigenvectors of W W^H."""
+    data = _linearised(problem.gaussian, closure, like)
+    n, m = data.misfit.shape
+    if m > ROWS_LIMIT:
+        raise BadInput(
+            f"y has {m} real numbers, more than the {ROWS_LIMIT} that are taken of a nonlinear operator"
+        )
+    unit = torch.eye(m, dtype=torch.float64, device=like.device)
+    gram = torch.stack([data.forward(data.backward(e.expand(n, m))) for e in unit], -1)
+    g, U = torch.linalg.eigh(0.5 * (gram + gram.mT))
+    turn = lambda u: (U.mT @ u[..., None])[..., 0]  # noqa: E731
+    back = lambda u: data.backward((U @ u[..., None])[..., 0])  # noqa: E731
+    return Seen(turn(data.misfit), g.clamp_min(0), lambda z: turn(data.forward(z)), back, data.top)
+
+
+def _regressed(problem, closure, like):
+    """The regression of A(x0) on x0 over points of the closure, and the scatter about it: so that |x|^2, say, is seen to be
+    large where x is spread about 0, which no derivative at 0 tells."""
+    Q, root = closure.Q, closure.D.sqrt()
+    xi = gaussian_points(Q.shape[1], like.device)
+    A = problem.A.linearize(from_reals(closure.mean[:1], like))  # whitening asks for a linear operator
+    images = []
+    for point in xi:
+        x = from_reals(closure.mean + ((root * point)[:, None] @ Q)[:, 0], like)
+        images.append(as_reals(problem.noise.whiten(A, problem.y - problem.A(x))[1].flatten(1)).double())
+    e = torch.stack(images, 1)  # (n, k, m)
+    mean = e.mean(1)
+    slope = -torch.einsum("kr,nkm->nrm", xi, e) / len(xi)  # of A, in whitened coordinates of the closure
+    left = (e - mean[:, None] + xi @ slope) / len(xi) ** 0.5
+    H = slope / root.clamp_min(1e-150)[:, :, None]
+    return Seen(
+        mean,
+        torch.zeros_like(mean[:1]),
+        lambda z: ((Q @ z[..., None]).mT @ H)[:, 0],
+        lambda u: ((H @ u[..., None]).mT @ Q)[:, 0],
+        _top(problem),
+        left,
+    )
+
+
+@cache
+def gaussian_points(d, device):
+    """Points (k, d), k = max(64, 4 d), symmetric about 0 and with covariance I: the same for all particles and steps."""
+    half = Rng(0, "points").normal(torch.empty(max(POINTS, 4 * d) // 2, d, dtype=torch.float64))
+    l, U = torch.linalg.eigh(half.mT @ half / len(half))
+    half = half @ (U * l.rsqrt()) @ U.mT
+    return torch.cat([half, -half]).to(device)
 
 
 def _top(problem):

@@ -38,7 +38,8 @@ class MomentMatchedSMC(Sampler):
 
     The weights are even for every Gaussian prior, whatever the number of steps; for others they carry the modes, since
     only the change of the closure from step to step is weighed. The last step draws from the closure given y; data
-    that are not linear and Gaussian enter by their linearised plug-in, and exactly in the last weight.
+    that are not linear and Gaussian enter as their regression on the closure's points, or linearised, with the plug-in
+    of their noise, and exactly in the last weight.
 
     dense: signals of so many real numbers have J whole. Larger ones have a sketch of Sigma as v I plus rank `rank`,
     along the measured directions, those of the step before and random ones. Where a short run of 4 particles finds the
@@ -92,19 +93,19 @@ class MomentMatchedSMC(Sampler):
         x = from_reals(prior.process.alpha(s) * bridged, like)
         foreseen = closure.given((bridged - r * u) / (1 - r), (1 - r) / level**2)
         moved = data.misfit - data.forward(foreseen.mean - closure.mean)
-        foretold = data.spread(foreseen, H).log_normal(moved) + data.constant
+        foretold = data.spread(foreseen, H).log_normal(moved) + data.top
         closure = close(prior, x, s, self._directions(problem, state.Q, rng))
         psi = self._psi(problem, closure)
         return self.State(x, state.log_w + psi - foretold, closure.mean, closure.v, closure.Q, closure.D, psi)
 
     def _psi(self, problem, closure):
         """log p(y | x_t) under the closure."""
-        data = seen(problem, closure.mean, not self._whole(problem))
-        return data.spread(closure, data.along(closure.Q)).log_normal(data.misfit) + data.constant
+        data = seen(problem, closure)
+        return data.spread(closure, data.along(closure.Q)).log_normal(data.misfit) + data.top
 
     def _conditioned(self, problem, closure, rng):
         """A draw of x0 from the closure given y (Matheron), the data about it and H = W Q."""
-        data = seen(problem, closure.mean, not self._whole(problem))
+        data = seen(problem, closure)
         H = data.along(closure.Q)
         z = closure.draw(rng)
         missing = data.misfit - data.forward(z) - rng.normal(data.misfit)
@@ -115,7 +116,7 @@ class MomentMatchedSMC(Sampler):
         """log p(y | x0) less what the linearised data say, zero where they say it all."""
         if isinstance(problem.A, Linear) and problem.gaussian is problem:
             return 0.0
-        told = data.constant - 0.5 * (data.misfit - data.forward(x0 - closure.mean)).square().sum(1)
+        told = data.top - 0.5 * (data.misfit - data.forward(x0 - closure.mean)).square().sum(1)
         like = torch.empty(problem.prior.shape, dtype=problem.prior.dtype, device=x0.device)
         return log_likelihood(problem, from_reals(x0, like)) - told
 
@@ -151,16 +152,17 @@ class MomentMatchedSMC(Sampler):
         return coordinates(data.V, count if 2 * count <= self.rank else 0, like)
 
     def _sketched(self, problem, t, rng):
-        """Whether the closure can be had as a sketch that is right to `tol`, by a short run of a few particles."""
+        """Whether a sketch will do: where it holds all measured directions, or a short run of a few particles says so."""
         if self._whole(problem):
             return True
         try:
-            return self._pilot(problem, t, rng) <= self.tol
+            like = torch.empty(problem.prior.shape, dtype=problem.prior.dtype, device=problem.y.device)
+            return len(self._measured(problem, like)) > 0 or self._pilot(problem, t, rng) <= self.tol
         except BadInput:
             return False
 
     def _pilot(self, problem, t, rng):
-        """The largest relative error of Sigma z for random z, over a few levels from t down."""
+        """The largest relative residual of S u = e, S = I + W Sigma W^H, solved with the sketch, over levels from t down."""
         prior, worst, before = problem.prior, 0.0, None
         x = prior.initial(PILOT_ROWS, t, rng)
         low, high = prior.noise_range[0], float(prior.process.kappa(t))
@@ -168,8 +170,8 @@ class MomentMatchedSMC(Sampler):
         for i, kappa in enumerate(levels[1:], start=1):
             step, s = rng.at(i), prior.process.time(kappa)
             closure = close(prior, x, t, self._directions(problem, before, step))
-            worst = max(worst, sketch_error(prior, x, t, closure, step.fork("probe")))
-            x0, _, _ = self._conditioned(problem, closure, step)
+            x0, data, H = self._conditioned(problem, closure, step)
+            worst = max(worst, residual(prior, x, t, closure, data, H, step.fork("probe")))
             u, _, _ = bridge(prior.process, as_reals(x).double() / prior.process.alpha(t), x0, t, s, step)
             x, t, before = from_reals(prior.process.alpha(s) * u, x[0]), s, closure.Q
         return worst
@@ -204,11 +206,12 @@ def noise_draw(noise, y, n, rng):
     return noise.draw(torch.zeros_like(y).expand(n, *y.shape), rng)
 
 
-def sketch_error(prior, x, t, closure, rng):
-    """|Sigma z - sketch z| / |Sigma z| for random z, the mean over rows."""
-    z = rng.normal(closure.mean)
-    right = as_reals(prior.tweedie(x, t)[1](from_reals(z, x[0]))).double()
-    return ((right - closure.apply(lambda c: c, z)).norm(dim=1) / right.norm(dim=1)).mean().item()
+def residual(prior, x, t, closure, data, H, rng):
+    """|e - S u| / |e| where u solves S u = e with the closure in place of Sigma, for random e, the mean over rows."""
+    e = rng.normal(data.misfit)
+    u = data.backward(data.spread(closure, H).solve(e))
+    wrong = closure.apply(lambda c: c, u) - as_reals(prior.tweedie(x, t)[1](from_reals(u, x[0]))).double()
+    return (data.forward(wrong).norm(dim=1) / e.norm(dim=1)).mean().item()
 
 
 def reals(prior):
