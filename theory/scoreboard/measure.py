@@ -76,7 +76,7 @@ class Yardstick:
             residual=residual_ratio(self.problem, x, y),
         )
         found |= {f"cover{round(100 * p)}": interval_coverage(x, y, p) for p in (0.5, 0.9, 0.95)}
-        if hasattr(self.law, "responsibilities"):
+        if hasattr(self.law, "responsibilities") and len(self.law.weights) > 1:
             found["modes"] = mode_weight_error(x, self.law)
         if self.length is not None:
             u = stein_matrix(x, self.law.score(x), self.length)
