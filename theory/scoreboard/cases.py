@@ -39,12 +39,12 @@ def every_case():
     toys = [Case(f"toy/{name}", f"toy/{name}", "toy") for name in ("g2", "ring")]
     curved = [Case(f"toy/{name}", f"toy/{name}", "nonlinear") for name in ("phase", "poisson", "saturation")]
     lattices = [
-        Case(f"mixture/gmm-25-{d}-{m}", "mixture/gmm-25", "gmm-25", dict(size=d, measurements=m), n, k)
-        for d, n, k in ((8, 1000, 256), (80, 500, 1000), (800, 100, 1000))
+        Case(f"mixture/gmm-25-{d}-{m}", "mixture/gmm-25", "gmm-25", dict(size=d, measurements=m), 1000, k, d > 80)
+        for d, k in ((8, 256), (80, 1000), (800, 1000))
         for m in (1, 2, 4)
     ]
     images = [
-        Case("mixture/low-rank-16", "mixture/low-rank", "low rank", dict(size=16), 500, 1000),
+        Case("mixture/low-rank-16", "mixture/low-rank", "low rank", dict(size=16), 1000, 1000),
         Case("mixture/low-rank-64", "mixture/low-rank", "low rank", dict(size=64), 100, 1000, slow=True),
     ]
     trap = [Case("mixture/accuracy-trap", "mixture/accuracy-trap", "low rank")]

@@ -50,7 +50,8 @@ def close(prior, x, t, directions):
     """The Closure at x: (n, *shape), from products with Cov[x0 | x_t] along `directions`: (1 or n, r, d), orthonormal.
 
     With r = d it is exact. With fewer it is Nystrom's approximation of what the covariance has above its least value v
-    along them: exact for v I plus a matrix of lower rank whose range they see. Gittens and Mahoney 2016.
+    along them: right in products with the directions (but for the least one), and everywhere for v I plus a matrix of
+    lower rank. Gittens and Mahoney 2016.
     """
     size = max(1, ENTRIES // directions[0].numel())
     parts = []
@@ -121,8 +122,7 @@ def square_root(covariance, z, steps=16):
     return from_reals(torch.einsum("nkd,nk->nd", torch.stack(vectors, 1), size[:, None] * first), like)
 
 
-def coordinates(V, count, like):
-    """The images of the first `count` real coordinates under the linear V, as rows (count, d)."""
+def coordinates(V, like):
+    """The images of the real coordinates under the linear V, as rows (r, d)."""
     probe = torch.zeros(tuple(V.in_shape), dtype=V.in_dtype, device=like.device)
-    rows = [as_reals(V(e)) for _, e in zip(range(count), unit_vectors(probe, 1), strict=False)]
-    return torch.cat(rows).double()
+    return torch.cat([as_reals(V(e)) for e in unit_vectors(probe, 1)]).double()

@@ -144,12 +144,11 @@ class MomentMatchedSMC(Sampler):
         return orthonormal(torch.cat([rows.expand(len(before), -1, -1), before[:, -kept:]], 1))
 
     def _measured(self, problem, like):
-        """The directions that a linear A sees, as rows, where they are at most half the rank."""
-        if not isinstance(problem.A, Linear):
+        """The directions that a linear A sees, as rows, where they are at most half the rank; else none."""
+        data = spectral(problem) if isinstance(problem.A, Linear) else None
+        if data is None or 2 * as_reals(data.seen[None]).numel() > self.rank:
             return torch.zeros(0, reals(problem.prior), dtype=torch.float64, device=like.device)
-        data = spectral(problem)
-        count = len(data.s) * (2 if data.seen.is_complex() else 1)
-        return coordinates(data.V, count if 2 * count <= self.rank else 0, like)
+        return coordinates(data.V, like)
 
     def _sketched(self, problem, t, rng):
         """Whether a sketch will do: where it holds all measured directions, or a short run of a few particles says so."""
