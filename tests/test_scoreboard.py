@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from theory.distributions import Gaussian
-from theory.scoreboard import entrants, figures, measure, page, splitting, tables
+from theory.scoreboard import curves, entrants, figures, measure, page, splitting, tables
 from theory.scoreboard.board import Board, result
 from theory.scoreboard.cases import Case, every_case, find_cases
 from theory.scoreboard.entrants import BUDGET, Entrant, everyone, line_up
@@ -16,6 +16,8 @@ from theory.scoreboard.ledger import FIELDS, Ledger
 from theory.scoreboard.measure import Yardstick
 from workbench import BadInput
 from workbench.cli import main
+from workbench.samplers.ddpm import DDPM
+from workbench.samplers.ddrm import DDRM
 from workbench.samplers.dps import DPS
 from workbench.samplers.exact import Exact, ExactDraws
 from workbench.samplers.moment_matching import MomentMatching
@@ -160,7 +162,7 @@ def test_cases_are_those_whose_problem_is_there():
         every_case()
     )
     assert [case.name for case in find_cases(["mixture/gmm-25"])] == [
-        n for n in names if n.startswith("mixture/gmm-25")
+        case.name for case in every_case() if case.problem == "mixture/gmm-25"
     ]
     with pytest.raises(BadInput, match="did you mean 'toy/g2'"):
         find_cases(["toy/g3"])
@@ -235,6 +237,56 @@ def test_splits_add_up_and_name_the_right_error():
     )
 
 
+def test_splits_are_kept_and_shown(tmp_path, monkeypatch):
+    line_up = [
+        Entrant("moment-matching", DDPM(guidance=MomentMatching()), "B", 20),
+        Entrant("ddrm", DDRM(), "P", 20),
+    ]
+    small = replace(G2, draws=50)
+    found = splitting.splits([small], line_up, 0, tmp_path, runs=2)
+    assert [s["entrant"] for s in found] == ["moment-matching", "ddrm"]
+    monkeypatch.setattr(splitting, "split", None)  # nothing is made again
+    assert splitting.splits([small], line_up, 0, tmp_path, runs=2) == found
+    text = page.split_table(found)
+    assert "| toy/g2 | ddrm |" in text and page.split_table([]) == ""
+
+
+def test_curves_are_kept_and_drawn(tmp_path, monkeypatch):
+    monkeypatch.setattr(curves, "PARTICLES", (20, 40))
+    monkeypatch.setattr(curves, "STEPS", (5, 10))
+    names = ("moment-matched-smc", "moment-matching")
+    found = curves.curves(tmp_path, [0], ["toy/g2"], names)
+    where = [(p["entrant"], p["along"], p["particles"], p["steps"]) for p in found]
+    assert where[:2] == [
+        ("moment-matched-smc", "particles", 20, 100),
+        ("moment-matched-smc", "particles", 40, 100),
+    ]
+    assert (
+        len(found) == 6 and found[1]["calls"] == 40 * (100 + 2 * 200) and all(p["ratio"] > 0 for p in found)
+    )
+    assert curves.curves(tmp_path, [0], ["toy/g2"], names) == found
+    written = page.write_page(some_rows(), tmp_path / "docs", curves=found)
+    text = (tmp_path / "docs" / "scoreboard.md").read_text()
+    assert written[0].name == "scoreboard-curves.png" and written[0].name in text
+
+
+def test_whom_to_trust():
+    """The worst problem of a family decides, the exact rows are not named, the cheapest comes first."""
+    text = page.short(tables.lines(some_rows()), ["toy", "gmm-25"])
+    assert "- **toy**: none" in text and "- **gmm-25**: none" in text
+    rows = [
+        row | dict(ratio=1.2, denoiser=cost)
+        for row, cost in zip(some_rows()[4:], range(8), strict=True)
+        if "ratio" in row
+    ]
+    text = page.short(tables.lines(rows), ["toy"])
+    assert (
+        "- **toy**: dps (1.20; " in text
+        and text.index("dps") < text.index("ddrm")
+        and "exact-draws" not in text
+    )
+
+
 def test_the_curve_of_the_guidance_error():
     problem = G2.load(0)
     times, none = splitting.guidance_error(problem, Exact(), steps=5, n=200)
@@ -293,7 +345,7 @@ def some_rows():
     return rows
 
 
-def test_the_table_has_medians_and_says_who_cannot():
+def test_the_table_has_means_and_says_who_cannot():
     text = tables.table(some_rows()).splitlines()
     assert text[0].split() == ["sampler", "class", "toy", "gmm-25", "calls", "ms", "a", "draw"]
     assert text[1].split()[-2:] == ["<", "1.70"] or "< 1.70" in text[1]

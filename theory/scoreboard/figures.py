@@ -90,7 +90,7 @@ def apart(wanted, gap=0.0188, low=0.015, high=0.985):
 
 
 def heat_map(rows):
-    """Median ratio to the floor, a row a sampler and a column a problem, in logarithmic colours; x: cannot."""
+    """Mean ratio to the floor, a row a sampler and a column a problem, in logarithmic colours; x: cannot."""
     from matplotlib.colors import LogNorm
     from matplotlib.figure import Figure
 

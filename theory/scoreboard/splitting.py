@@ -1,11 +1,15 @@
 """Three errors told apart: guidance, discretisation, Monte Carlo; and the error of guidance at every noise level."""
 
-from dataclasses import dataclass, replace
+import json
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 
 import torch
 
 from theory.scoreboard.entrants import Entrant
 from theory.scoreboard.measure import Yardstick
+from workbench._checkpoint import replace_with
+from workbench._errors import BadInput
 from workbench._rng import Rng
 from workbench.samplers._sampler import Stepper
 from workbench.samplers.ddpm import DDPM
@@ -45,6 +49,27 @@ def split(case, entrant, seed=0, runs=8, metric="sw2", folder=None):
         pool = mean([beside(x, stick, metric, i) for i, x in enumerate(pooled(draws, seed))])
     floor = mean([beside(stick.law.sample(n, FLOOR + seed + i), stick, metric, i) for i in range(runs)])
     return Split(metric, single, floor, scored - floor, pool - scored, single - pool)
+
+
+def splits(cases, entrants, seed, folder, runs=8, say=None):
+    """The Splits of sliced W2 of every entrant that can on every case, as dicts: read from `folder`/splits.json, or made
+    and kept there.  say: called with each new one."""
+    path = Path(folder) / "splits.json"
+    found = json.loads(path.read_text()) if path.exists() else []
+    there = {(s["case"], s["entrant"]) for s in found}
+    for case in cases:
+        for entrant in entrants:
+            if (case.name, entrant.name) in there:
+                continue
+            try:
+                parts = asdict(split(case, entrant, seed, runs, folder=folder))
+            except BadInput:  # it cannot, which the board says
+                continue
+            found.append(dict(case=case.name, entrant=entrant.name, seed=seed, runs=runs, **parts))
+            replace_with(path, lambda beside: beside.write_text(json.dumps(found, indent=1) + "\n"))
+            if say is not None:
+                say(found[-1])
+    return found
 
 
 FLOOR, FRESH = 3 * 10**6, 4 * 10**6  # seeds of the exact sets compared, and of those they are compared with

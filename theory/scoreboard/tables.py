@@ -2,21 +2,23 @@
 
 from dataclasses import dataclass, field
 from math import exp, inf, isfinite, log, nan
-from statistics import median
+from statistics import fmean, median
 
 
 @dataclass
 class Line:
     """One sampler over all rows of a board.
 
-    cases: case -> median over seeds of sliced W2 over its floor, None where it cannot.  families: family -> median over
-    its cases that it can.  calls: denoiser + 2 vjp of a draw, seconds: of a draw; medians over all rows.
+    cases: case -> mean over seeds of sliced W2 over its floor, None where it cannot.  families: family -> mean over its
+    cases that it can, worst: family -> the largest of them, infinite where it cannot one.  calls: denoiser + 2 vjp of a
+    draw, seconds: of a draw; medians over all rows.
     """
 
     name: str
     exactness: str
     cases: dict = field(default_factory=dict)
     families: dict = field(default_factory=dict)
+    worst: dict = field(default_factory=dict)
     calls: float = nan
     seconds: float = nan
 
@@ -41,9 +43,10 @@ def line(name, rows):
     found = Line(name, rows[0]["exactness"])
     families = {}
     for case, family in dict.fromkeys((r["case"], r["family"]) for r in rows):
-        found.cases[case] = middle([r["ratio"] for r in rows if r["case"] == case and "ratio" in r])
+        found.cases[case] = mean([r["ratio"] for r in rows if r["case"] == case and "ratio" in r])
         families.setdefault(family, []).append(found.cases[case])
-    found.families = {k: middle([v for v in values if v is not None]) for k, values in families.items()}
+    found.families = {k: mean([v for v in values if v is not None]) for k, values in families.items()}
+    found.worst = {k: max(inf if v is None else v for v in values) for k, values in families.items()}
     done = [r for r in rows if "ratio" in r]
     if done:
         found.calls = median(r["denoiser"] + 2 * r["vjp"] for r in done)
@@ -51,9 +54,9 @@ def line(name, rows):
     return found
 
 
-def middle(values):
-    """The median, None of nothing."""
-    return median(values) if values else None
+def mean(values):
+    """The mean, None of nothing."""
+    return fmean(values) if values else None
 
 
 def columns(found):
@@ -75,9 +78,9 @@ def head(found):
 
 
 def chance(rows, found):
-    """The words of what one in twenty exact sets exceeds: the 95 % quantile over the mean, medians over all rows."""
+    """The words of what one in twenty exact sets exceeds: the 95 % quantile over the mean, means over all rows."""
     limits = [
-        middle([r["sw2_floor95"] / r["sw2_floor"] for r in rows if r["family"] == family and "ratio" in r])
+        mean([r["sw2_floor95"] / r["sw2_floor"] for r in rows if r["family"] == family and "ratio" in r])
         for family in columns(found)
     ]
     return "95 % of exact sets", "", *["" if v is None else f"< {v:.2f}" for v in limits], "", ""
@@ -117,7 +120,7 @@ def markdown(titles, rows):
 
 
 def case_table(rows, case):
-    """(head, rows) of one problem: medians over seeds of every metric of every sampler."""
+    """(head, rows) of one problem: means over seeds of every metric of every sampler."""
     keys = (
         "ratio",
         "sw2",
@@ -136,7 +139,7 @@ def case_table(rows, case):
     found = []
     for name in order:
         mine = [row for row in here if row["entrant"] == name]
-        values = [middle([r[k] for r in mine if k in r]) for k in keys]
+        values = [mean([r[k] for r in mine if k in r]) for k in keys]
         if values[0] is None:
             continue
         found.append((name, mine[0]["exactness"], *["" if v is None else f"{v:.3g}" for v in values]))

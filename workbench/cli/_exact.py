@@ -3,6 +3,7 @@
 import json
 import sys
 import time
+from pathlib import Path
 
 from workbench._errors import BadInput
 
@@ -15,6 +16,8 @@ def add_flags(parser):
         "--problems", type=words, metavar="A,B", help="names of cases or problems (all but slow ones)"
     )
     group.add_argument("--seeds", type=seeds, metavar="0:10", help="a seed, A:B without B, or a list (0:10)")
+    group.add_argument("--split", action="store_true", help="the parts of the error too, on the first seed")
+    group.add_argument("--curves", action="store_true", help="a few samplers at more particles and steps too")
     group.add_argument("--page", metavar="DIR", help="write scoreboard.md and its figures there")
 
 
@@ -59,15 +62,42 @@ def run(args, machine):
     chosen = find_cases(args.problems)
     board = Board(chosen, line_up(args.samplers), args.seeds or list(TEST_SEEDS), args.out)
     rows = board.run(say=Progress())
+    parts = kept_splits(board) if args.split else read(args.out, "splits.json")
+    lines = kept_curves(args.out) if args.curves else read(args.out, "curves.json")
     print(
         json.dumps(dict(suite="exact", machine=machine(), rows=plain(rows)), indent=1)
         if args.json
         else table(rows)
     )
     if args.page is not None:
-        for path in write_page(rows, args.page, facts(machine())):
+        for path in write_page(rows, args.page, facts(machine()), parts, lines):
             print(f"wrote {path}", file=sys.stderr)
     return 0
+
+
+def kept_splits(board):
+    """The parts of the error of every sampler on every case, made where they are not there yet."""
+    from theory.scoreboard.splitting import splits
+
+    say = lambda s: print(f"  split: {s['case']}, {s['entrant']}", file=sys.stderr, flush=True)  # noqa: E731
+    return splits(board.cases, board.entrants, board.seeds[0], board.folder, say=say)
+
+
+def kept_curves(folder):
+    """The curves, made where they are not there yet."""
+    from theory.scoreboard.curves import curves
+
+    def say(p):
+        where = f"{p['case']}, {p['entrant']}, {p['particles']} particles, {p['steps']} steps"
+        print(f"  curve: {where}: {p['ratio']:.3g} of the floor", file=sys.stderr, flush=True)
+
+    return curves(folder, say=say)
+
+
+def read(folder, name):
+    """What an earlier run left in a file of the folder."""
+    path = Path(folder) / name
+    return json.loads(path.read_text()) if path.exists() else []
 
 
 class Progress:
