@@ -206,6 +206,24 @@ def test_numbers_come_back_to_the_last_bit(tmp_path):
     assert Ledger(tmp_path).rows == {("a, b", 'e "q"', 3): row}
 
 
+def test_a_packed_ledger_is_read_and_added_to(tmp_path):
+    ledger = Ledger(tmp_path)
+    for row in some_rows():
+        ledger.add(row | dict(sw2=0.123456789) if "ratio" in row else row)
+    ledger.pack()
+    kept = ledger.packed.read_bytes()
+    assert not ledger.path.exists() and len(kept) < 1000
+    again = Ledger(tmp_path)
+    assert len(again) == len(ledger) and {r.get("sw2", 0.12346) for r in again.rows.values()} == {0.12346}
+    again.pack()
+    assert again.packed.read_bytes() == kept
+    again.add(some_rows()[0] | dict(seed=7))
+    assert len(Ledger(tmp_path)) == len(ledger) + 1
+    again.packed.write_bytes(kept[:-20])
+    with pytest.raises(BadInput, match="damaged"):
+        Ledger(tmp_path)
+
+
 def test_other_settings_other_data_and_other_files_are_refused(tmp_path):
     Board([G2], [EXACT, SCORE], [0], tmp_path).run()
     with pytest.raises(BadInput, match="exact on toy/g2 with .*steps=30.* now it is .*steps=31"):

@@ -1,6 +1,7 @@
 """A ledger: one row a case, entrant and seed, in a CSV that a run appends to and the next goes on from."""
 
 import csv
+import gzip
 import io
 import os
 from pathlib import Path
@@ -31,8 +32,12 @@ FIELDS = (
 )
 
 
+DIGITS = 5  # of a packed number
+
+
 class Ledger:
-    """The rows of `folder`/ledger.csv. Numbers are written in full, so that reading gives them back to the last bit."""
+    """The rows of `folder`: those packed in ledger.csv.gz to five digits, and those of ledger.csv, where new ones go. There
+    numbers are written in full, so that reading gives them back to the last bit."""
 
     def __init__(self, folder):
         self.path = Path(folder) / "ledger.csv"
@@ -42,7 +47,8 @@ class Ledger:
             raise BadInput(
                 f"--out {folder} cannot be made ({error.strerror}); give a folder that can be"
             ) from None
-        self.rows = {key(row): row for row in self._read()}
+        self.packed = self.path.with_suffix(".csv.gz")
+        self.rows = {key(row): row for row in [*self._packed_rows(), *self._read()]}
 
     def __contains__(self, where):
         return where in self.rows
@@ -74,6 +80,24 @@ class Ledger:
                     f"take a new folder, or leave this sampler out"
                 )
 
+    def pack(self):
+        """All rows to ledger.csv.gz, the same bytes for the same rows; ledger.csv is removed."""
+        head = line(dict(zip(FIELDS, FIELDS, strict=True)))
+        text = head + "".join(line(rounded(self.rows[k])) for k in sorted(self.rows))
+        replace_with(self.packed, lambda beside: beside.write_bytes(gzip.compress(text.encode(), mtime=0)))
+        self.path.unlink(missing_ok=True)
+
+    def _packed_rows(self):
+        if not self.packed.exists():
+            return []
+        try:
+            text = gzip.decompress(self.packed.read_bytes()).decode()
+        except (OSError, EOFError, UnicodeDecodeError) as error:
+            raise BadInput(
+                f"{self.packed.name} is damaged ({error}); take it from the repository again"
+            ) from None
+        return self._rows(text, self.packed)
+
     def _read(self):
         """The rows of the file; a last line that an interruption cut is dropped from it."""
         if not self.path.exists():
@@ -82,10 +106,19 @@ class Ledger:
         whole = text[: text.rfind("\n") + 1]
         if whole != text:
             replace_with(self.path, lambda beside: beside.write_text(whole))
-        rows = list(csv.reader(io.StringIO(whole)))
+        return self._rows(whole, self.path)
+
+    @staticmethod
+    def _rows(text, path):
+        rows = list(csv.reader(io.StringIO(text)))
         if not rows or tuple(rows[0]) != FIELDS or any(len(row) != len(FIELDS) for row in rows):
-            raise BadInput(f"{self.path.name} is no ledger of this version; take a new folder")
+            raise BadInput(f"{path.name} is no ledger of this version; take a new folder")
         return [parsed(row) for row in rows[1:]]
+
+
+def rounded(row):
+    """The row on five digits a number."""
+    return {k: float(f"{v:.{DIGITS}g}") if isinstance(v, float) else v for k, v in row.items()}
 
 
 def key(row):

@@ -18,6 +18,9 @@ def add_flags(parser):
     group.add_argument("--seeds", type=seeds, metavar="0:10", help="a seed, A:B without B, or a list (0:10)")
     group.add_argument("--split", action="store_true", help="the parts of the error too, on the first seed")
     group.add_argument("--curves", action="store_true", help="a few samplers at more particles and steps too")
+    group.add_argument(
+        "--pack", action="store_true", help="the ledger of --out as one small file, to be kept"
+    )
     group.add_argument("--page", metavar="DIR", help="write scoreboard.md and its figures there")
 
 
@@ -69,6 +72,8 @@ def run(args, machine):
         if args.json
         else table(rows)
     )
+    if args.pack:
+        board.ledger.pack()
     if args.page is not None:
         for path in write_page(rows, args.page, facts(machine()), parts, lines):
             print(f"wrote {path}", file=sys.stderr)
