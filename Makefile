@@ -12,7 +12,7 @@ STAMP    := $(VENV)/.installed
 ONE      := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 PYTEST   := $(ONE) $(PY) -m pytest -q -rs -n 2
 
-.PHONY: demo test test-all lint g2 bench bench-peers notebooks lock clean
+.PHONY: demo test test-all lint g2 tuned bench bench-peers notebooks lock clean
 
 demo: $(STAMP)
 	@echo "demo: a reconstruction with its uncertainty; one to two minutes on two cores; the files go to demo/"
@@ -33,6 +33,10 @@ lint: $(STAMP)
 g2: $(STAMP)
 	@echo "g2: every sampler on a problem of two numbers, beside the values of an independent implementation; five minutes"
 	$(VENV)/bin/workbench bench g2 --out runs/g2 --overwrite
+
+tuned: $(STAMP)
+	@echo "tuned: settings of samplers on problems that problems/settings lacks, on held-out seeds; about half an hour for all"
+	$(ONE) $(PY) -m theory.scoreboard.tuned
 
 bench: $(STAMP)
 	@echo "bench: our parts beside others' for the same work, 1 thread and all; ten to fifteen minutes; a quiet machine, please"

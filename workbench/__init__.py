@@ -29,6 +29,7 @@ __getattr__, __dir__ = rooms(
         Problem="problem",
         Posterior="posterior",
         sample="run",
+        tune="tuning",
         Prior="priors._prior",
         BadInput="_errors",
         Rng="_rng",

@@ -15,10 +15,19 @@ def main(argv):
     args = parser.parse_args(argv)
     found = catalogue.entries(args.room)
     if args.json:
-        print(json.dumps([{**asdict(entry), **entry.card} for entry in found], indent=1))
+        print(json.dumps([{**asdict(entry), **entry.card, **tuned(entry)} for entry in found], indent=1))
         return
     width = max((len(entry.name) for entry in found), default=0)
     for entry in found:
         print(f"{entry.name:{width}}  {entry.summary}")
     if not found:
         print(f"no {args.room} yet")
+
+
+def tuned(entry):
+    """Of a problem: sampler -> its tuned fields, which `workbench run --tuned` uses."""
+    if entry.room != "problems":
+        return {}
+    import problems
+
+    return dict(tuned={k: v["fields"] for k, v in problems.settings(entry.name).items()})

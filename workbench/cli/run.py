@@ -20,9 +20,10 @@ def first_pass(argv):
     parser.add_argument(
         "--published", metavar="NAME", help="a published setting of the sampler, see `list samplers --json`"
     )
+    parser.add_argument("--tuned", action="store_true", help="the setting that problems/settings has")
     parser.add_argument("-n", type=whole, default=16, help="samples, or particles of an ensemble (16)")
     parser.add_argument("--ensembles", type=whole, default=1, help="ensembles to pool (1)")
-    parser.add_argument("--steps", type=whole, default=100, help="of the time grid (100)")
+    parser.add_argument("--steps", type=whole, help="of the time grid (100, or what was tuned)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--batch", type=whole, help="samples at a time (what fits in memory)")
     parser.add_argument("--device", help="cpu, cuda, cuda:1 (where torch finds a GPU: cuda)")
@@ -59,8 +60,10 @@ def main(argv):
     out = Path(args.out) if args.out else None
     if out is not None and out.exists() and not args.overwrite:
         raise BadInput(f"--out {out} is there already and finished; give another, or --overwrite")
+    setting = tuned(args) if args.tuned else {}
+    args.steps = args.steps or setting.get("steps", 100)
     set_threads(args.threads)
-    return run(args, make, build(kind, guide, args), out, argv)
+    return run(args, make, build(kind, guide, args, setting.get("fields", {})), out, argv)
 
 
 def _help(parser, wanted):
@@ -81,9 +84,24 @@ def repeated(path):
     return words
 
 
-def build(kind, guide, args):
-    """The sampler with its fields set from the flags, and its guidance."""
-    values = given(args, "sampler")
+def tuned(args):
+    """The tuned setting of the sampler on the problem; BadInput where there is none."""
+    import problems
+
+    known = problems.settings(args.problem)
+    if args.guidance is not None or args.published is not None:
+        raise BadInput("--tuned is a setting of the sampler alone; leave out --guidance and --published")
+    if args.sampler not in known:
+        there = f"those of {args.problem} are for: {', '.join(known)}" if known else "the problem has none"
+        raise BadInput(
+            f"--tuned: no setting of {args.sampler} on {args.problem}; {there}; `workbench tune` makes one"
+        )
+    return known[args.sampler]
+
+
+def build(kind, guide, args, setting):
+    """The sampler with its fields from a tuned setting and the flags, and its guidance."""
+    values = setting | given(args, "sampler")
     if guide is not None:
         if "guidance" not in {f.name for f in fields(kind)}:
             raise BadInput(
