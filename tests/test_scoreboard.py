@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from theory.distributions import Gaussian
-from theory.scoreboard import curves, entrants, figures, measure, page, splitting, tables
+from theory.scoreboard import choice, curves, entrants, figures, measure, page, splitting, tables
 from theory.scoreboard.board import Board, result
 from theory.scoreboard.cases import Case, every_case, find_cases
 from theory.scoreboard.entrants import BUDGET, Entrant, everyone, line_up
@@ -431,3 +431,24 @@ def test_bad_words_are_one_line(capsys, tmp_path, words, said):
     words = [str(tmp_path / "out") if word == "OUT" else word for word in words]
     status, _, err = run(capsys, *words)
     assert status == 2 and said in err and len(err.splitlines()) == 1
+
+
+# --- a choice -------------------------------------------------------------------------------------------------------
+
+
+def test_a_choice_is_what_the_problem_allows():
+    rows = [row | dict(entrant=name, ratio=r, denoiser=c) for name, r, c in (
+        ("moment-matched-smc", 1.1, 300.0), ("dps", 6.0, 150.0), ("mcgdiff", 1.4, 100.0), ("exact", 1.0, 100.0),
+        ("fk-steering-4", 2.0, 400.0)) for row in some_rows()[:2]]  # fmt: skip
+    names = lambda **how: [e.name for e in choice.choose(rows, "toy", **how)]
+    assert names() == ["moment-matched-smc", "mcgdiff", "fk-steering-4", "dps"]
+    assert names(calls=200) == ["mcgdiff", "dps"]
+    assert names(nonlinear=True) == ["moment-matched-smc", "fk-steering-4", "dps"]
+    assert names(operator="black box") == ["fk-steering-4"] and names(operator="gradient", calls=200) == [
+        "dps"
+    ]
+    assert "fk-steering-4" in choice.table(choice.choose(rows, "toy"), "toy")
+    with pytest.raises(BadInput, match="family 'toys' is not known; did you mean 'toy'"):
+        choice.choose(rows, "toys")
+    with pytest.raises(BadInput, match="operator 'matrix'"):
+        choice.choose(rows, "toy", operator="matrix")
