@@ -15,7 +15,15 @@ COLD = 1e-4  # the power of the likelihood at the first sweep of `linear`
 TINY = 1e-100  # of an increment that is exactly 0, where its variance is drawn
 
 
-@njit(cache=True)
+def compiled(function):
+    """The function as machine code, kept for the next process where there is a folder to keep it in."""
+    try:
+        return njit(cache=True)(function)
+    except RuntimeError:
+        return njit(function)
+
+
+@compiled
 def uniform(state):
     """The next number in (0, 1) of SplitMix64 (Steele, Lea and Flood 2014); state: (1,) uint64."""
     state[0] += np.uint64(0x9E3779B97F4A7C15)
@@ -26,12 +34,12 @@ def uniform(state):
     return (float(z >> np.uint64(11)) + 0.5) * 2.0**-53
 
 
-@njit(cache=True)
+@compiled
 def normal(state):
     return sqrt(-2 * log(uniform(state))) * cos(2 * pi * uniform(state))
 
 
-@njit(cache=True)
+@compiled
 def gamma(shape, state):
     """A gamma variable of scale 1 (Marsaglia and Tsang 2000)."""
     boost = 1.0
@@ -46,7 +54,7 @@ def gamma(shape, state):
             return boost * d * w
 
 
-@njit(cache=True)
+@compiled
 def laplace_variance(u, b, state):
     """v given u: 1 / v inverse Gaussian of mean 1 / (b |u|), shape 1 / b^2 (Michael, Schucany and Haas 1976)."""
     size = max(abs(u), TINY * b)
@@ -55,7 +63,7 @@ def laplace_variance(u, b, state):
     return b * size * root if uniform(state) * (1 + 1 / root) < 1 else b * size / root
 
 
-@njit(cache=True)
+@compiled
 def variance(code, p, u, on, state):
     """v given u of one increment; from its prior where the increment is switched off.  p: see the increments."""
     if code == GAUSS:
@@ -67,7 +75,7 @@ def variance(code, p, u, on, state):
     return laplace_variance(u, p[0], state)
 
 
-@njit(cache=True)
+@compiled
 def start(code, p, v, s, state):
     """Variances, and switches, from the prior."""
     for i in range(len(v)):
@@ -80,14 +88,14 @@ def start(code, p, v, s, state):
         s[i] = code != BERNOULLI_LAPLACE or uniform(state) < p[1]
 
 
-@njit(cache=True)
+@compiled
 def weigh(m, P, precision, shift):
     """log of the integral of N(x; m, P) exp(-precision x^2 / 2 + shift x)."""
     one = 1 + precision * P
     return (shift * m + 0.5 * P * shift**2 - 0.5 * precision * m**2) / one - 0.5 * log(one)
 
 
-@njit(cache=True)
+@compiled
 def messages(w, q, b, precision, shift):
     """What the data from i on say of x_i, i = L-1, ..., 0: exp(-precision_i x^2 / 2 + shift_i x)."""
     L = len(w)
@@ -97,7 +105,7 @@ def messages(w, q, b, precision, shift):
         precision[i], shift[i] = q[i] + precision[i + 1] / one, b[i] + shift[i + 1] / one
 
 
-@njit(cache=True)
+@compiled
 def walk(seeds, code, p, q, b, burn_in, draws, second):
     """x = cumulative sum of u, data exp(-q x^2 / 2 + b x) at each point; q, b: (n, L).
 
@@ -152,7 +160,7 @@ def walk(seeds, code, p, q, b, burn_in, draws, second):
     return mean, cov, last
 
 
-@njit(cache=True)
+@compiled
 def smooth(m, P, w, c, C, second):
     """The means c and covariances C of x given all data (Rauch, Tung and Striebel 1965)."""
     L = len(m)
@@ -168,7 +176,7 @@ def smooth(m, P, w, c, C, second):
                 C[j, i] = C[i, j]
 
 
-@njit(cache=True)
+@compiled
 def finish(mean, cov, draws):
     """Sums over draws into averages, second moments into covariances."""
     if draws == 0:
@@ -182,7 +190,7 @@ def finish(mean, cov, draws):
                     cov[r, i, j] -= mean[r, i] * mean[r, j]
 
 
-@njit(cache=True)
+@compiled
 def factor(K, w, active, R):
     """The lower Cholesky factor of I + w^{1/2} K w^{1/2} on the active increments."""
     for a in range(len(active)):
@@ -196,7 +204,7 @@ def factor(K, w, active, R):
                 R[a, e] = total / R[e, e]
 
 
-@njit(cache=True)
+@compiled
 def switch(K, k, v, s, logit, state):
     """Each switch given the others and v, all increments marginalised, in place: rank-one changes of B^T S^{-1} B."""
     L = len(k)
@@ -214,7 +222,7 @@ def switch(K, k, v, s, logit, state):
             s[i] = on
 
 
-@njit(cache=True)
+@compiled
 def change(H, g, i, delta):
     """H and g as the variance of increment i grows by delta (Sherman and Morrison 1950)."""
     share = delta / (1 + delta * H[i, i])
@@ -225,7 +233,7 @@ def change(H, g, i, delta):
             H[a, e] -= share * row[a] * row[e]
 
 
-@njit(cache=True)
+@compiled
 def linear(seeds, code, p, K, k, burn_in, draws, second):
     """Data exp(-u^T K u / 2 + k^T u): K: (L, L), k: (n, L).
 
@@ -264,7 +272,7 @@ def linear(seeds, code, p, K, k, burn_in, draws, second):
     return mean, cov, last
 
 
-@njit(cache=True)
+@compiled
 def gaussian(R, w, active, k, c, z, state):
     """The mean c of u and a draw z of what is about it: w^{1/2} R^{-T} (R^{-1} w^{1/2} k) and w^{1/2} R^{-T} n."""
     c[:], z[:] = 0.0, 0.0
@@ -284,7 +292,7 @@ def gaussian(R, w, active, k, c, z, state):
         c[active[i]], z[active[i]] = root * half[i], root * n[i]
 
 
-@njit(cache=True)
+@compiled
 def spread(R, w, active, c, cov):
     """Adds c c^T + w^{1/2} (R R^T)^{-1} w^{1/2}."""
     a = len(active)
