@@ -94,7 +94,7 @@ def test_scores_are_the_sums_over_pairs(score):
 
 @pytest.mark.parametrize("score", [crps, energy_score])
 def test_scores_do_not_depend_on_the_number_of_draws(score):
-    rng, n = Rng(2, "draws"), 2000
+    rng, n = Rng(2, "draws"), 600
     x = rng.normal(torch.empty(n, 4, 3, dtype=torch.float64))
     truth = torch.full((3,), 0.5, dtype=torch.float64)
     few = [score(row, truth) for row in x]
@@ -154,6 +154,19 @@ def test_noise_of_each_measurement_goes_with_it():
     )
     with pytest.raises(wb.BadInput, match="correlated"):
         hold_out(mixed)
+
+
+def test_the_score_of_the_truth_is_that_of_its_noise():
+    """Draws that are the truth predict N(A x, sigma^2): CRPS sigma / sqrt pi on average, where no noise gives sqrt 2 more."""
+    problem = gaussian_problem(1000, sigma=0.3, d=5, m=4000)
+    split = hold_out(problem, 0.5, 1000)
+    post = wb.Posterior(problem.truth.expand(200, 5))
+    assert abs(split.score(post, 1000) * sqrt(torch.pi) / 0.3 - 1) < 0.05
+    weighted = wb.Posterior(
+        torch.cat([problem.truth.expand(200, 5), torch.full((50, 5), 9.0)]),
+        log_weights=torch.cat([torch.zeros(200), torch.full((50,), -99.0)]).double(),
+    )
+    assert abs(split.score(weighted, 1000) - split.score(post, 1000)) < 1e-3
 
 
 def test_one_measurement_cannot_be_held_out():
@@ -243,7 +256,10 @@ def test_a_cut_tuning_goes_on_to_the_same_end(tmp_path):
     assert said == [13, 14] and resumed.trials == whole.trials and resumed.checked == whole.checked
     assert path.read_text() == (tmp_path / "whole" / "trials.jsonl").read_text()
     assert again(None, 14).trials == whole.trials
-    assert again(tmp_path / "cut", 15).trials[:15] == whole.trials
+    more = again(tmp_path / "cut", 20)
+    assert more.trials[:15] == whole.trials and more == again(None, 20)
+    with pytest.raises(wb.BadInput, match="another data"):
+        tune(lambda seed: gaussian_problem(seed + 1), Spread(), trials=2, folder=tmp_path / "cut", **SMALL)
     with pytest.raises(wb.BadInput, match="another n"):
         tune(gaussian_problem, Spread(), trials=2, folder=tmp_path / "cut", **SMALL | dict(n=50))
 

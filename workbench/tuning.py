@@ -1,6 +1,7 @@
 """Tuning: the fields of a sampler that score best on seeds held out for it, by Optuna, resumable, with its provenance."""
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import date
@@ -129,14 +130,12 @@ def tune(
     if not isfinite(best.score):
         raise BadInput(f"tune: none of {len(tried)} trials could be scored; the first says: {tried[0].error}")
     checked = {
-        name: journal.get(f"fresh {name}", lambda t=t: bench.trial(t.fields, bench.fresh)).score
+        name: journal.get(f"fresh {tried.index(t)}", lambda t=t: bench.trial(t.fields, bench.fresh)).score
         for name, t in (("default", tried[0]), ("tuned", best))
     }
     sound = isfinite(checked["tuned"]) and checked["tuned"] <= checked["default"]
     kept = best if sound else tried[0]
-    return Tuning(
-        bench.set(kept.fields), kept.fields, tried[0], best, checked, tried, bench.about() | bench.data()
-    )
+    return Tuning(bench.set(kept.fields), kept.fields, tried[0], best, checked, tried, bench.about())
 
 
 @dataclass
@@ -216,24 +215,22 @@ class Bench:
         return float(self.objective(self.of(seed), draw, seed)), posts[-1]
 
     def about(self):
-        """What decides the numbers: a resumed tuning must have the same."""
+        """What decides the numbers: a resumed tuning must have the same. Equal digests say that the problem has but one
+        set of data, whatever the seed."""
         return dict(
             problem=self.of(self.seeds[0]).name,
-            sampler=repr(self.sampler),
+            sampler=written(self.sampler),
             ranges={k: [*v] for k, v in self.ranges.items()},
-            objective=repr(self.objective),
+            objective=written(self.objective),
             n=self.n,
             steps=self.steps,
             seeds=self.seeds,
             fresh=self.fresh,
+            data_sha256=[digest(self.of(seed).y)[:16] for seed in self.seeds],
             versions=dict(
                 workbench=workbench.__version__, torch=torch.__version__, optuna=optuna().__version__
             ),
         )
-
-    def data(self):
-        """Digests of the data of each seed: equal ones say that the problem has but one set of data."""
-        return dict(data_sha256=[digest(self.of(seed).y)[:16] for seed in self.seeds])
 
 
 @dataclass
@@ -336,6 +333,11 @@ def tell_default(study, kinds, default):
     if inside and isfinite(default.score):
         create = optuna().trial.create_trial
         study.add_trial(create(params=default.fields, distributions=kinds, value=default.score))
+
+
+def written(value):
+    """Its repr, without the addresses that functions have in one process."""
+    return re.sub(r" at 0x[0-9a-f]+", "", repr(value))
 
 
 def optuna():

@@ -21,14 +21,14 @@ REFERENCE = 10**6  # seeds of exact draws, apart from those of problems and samp
 STEPS, TRIALS = 100, 20
 SEEDS = (1000, 1001, 1002)
 RANGES = {
-    "dps": dict(zeta=(0.01, 10)),
-    "mcg": dict(zeta=(0.01, 10)),
+    "dps": dict(zeta=(0.01, 100)),
+    "mcg": dict(zeta=(0.01, 100)),
     "diffpir": dict(lam=(0.01, 100), zeta=(0.01, 1)),
     "red-diff": dict(lam=(0.01, 100), lr=(0.001, 1)),
     "ddrm": dict(eta=(0.01, 1), eta_b=(0.01, 1)),
     "published-flowchef": dict(gain=(0.001, 100)),
     "flowchef": dict(gain=(0.01, 10)),
-    "published-lgd": dict(zeta=(0.01, 10), variance=(0.01, 10)),
+    "published-lgd": dict(zeta=(0.01, 100), variance=(0.01, 10)),
     "lgd-mc": dict(variance=(0.01, 10)),
     "pigdm": dict(variance=(0.01, 10), reach=(0.1, 10)),
     "likelihood-dps": dict(reach=(0.1, 10)),

@@ -27,10 +27,9 @@ class Split:
         Noise is drawn with `seed`, the same for any two posteriors of as many draws. Proper for the predictive law of each
         measurement, for any noise that can be drawn; in the units of y.
         """
-        clean = torch.cat([self.whole.A(x) for x in post.samples.split(64)])
+        clean = torch.cat([self.whole.A(x) for x in post.samples.to(self.kept.device).split(64)])
         again = self.whole.noise.draw(clean, Rng(seed, "predicted"))
-        hidden = ~self.kept.to(again.device)
-        return crps(again[:, hidden], self.whole.y[~self.kept].to(again.device), post.weights)
+        return crps(again[:, ~self.kept], self.whole.y[~self.kept], post.weights)
 
 
 def hold_out(problem, share=0.1, seed=0):
