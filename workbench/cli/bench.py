@@ -1,5 +1,6 @@
 """Measure: workbench bench speed times our parts beside others'; g2 and mri hold samplers to known values, overhead to
-the time of their network; exact is the scoreboard of samplers beside exact posteriors."""
+the time of their network; exact is the scoreboard of samplers beside exact posteriors, published what others published
+of such comparisons."""
 
 import json
 import os
@@ -8,11 +9,12 @@ import sys
 from pathlib import Path
 
 from workbench._errors import BadInput, unknown
-from workbench.cli import Parser, _exact
+from workbench.cli import Parser, _exact, _published
 from workbench.cli._flags import whole
 
-SUITES = ("speed", "g2", "mri", "overhead", "exact")
+SUITES = ("speed", "g2", "mri", "overhead", "exact", "published")
 OF_EXACT = ("samplers", "problems", "seeds", "page")  # flags of that suite alone
+OF_PUBLISHED = ("studies", "repetitions")
 POOLS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
 BUSY = 0.5  # load average from which the machine is not quiet
 HEADER = (
@@ -32,7 +34,7 @@ HEADER = (
 
 
 def main(argv):
-    """`workbench bench [SUITE] [--threads N] [--out DIR] [--overwrite] [--json]`, exact also with OF_EXACT."""
+    """`workbench bench [SUITE] [--threads N] [--out DIR] [--overwrite] [--json]`, exact and published with flags of their own."""
     parser = Parser("workbench bench", description=__doc__)
     parser.add_argument("suite", nargs="?", default="speed", help=f"{', '.join(SUITES)} (speed)")
     parser.add_argument("--threads", type=whole, help="CPU threads of every library (1, then all cores)")
@@ -40,16 +42,16 @@ def main(argv):
     parser.add_argument("--overwrite", action="store_true", help="replace the files of an earlier run")
     parser.add_argument("--json", action="store_true", help="print JSON instead of the table")
     _exact.add_flags(parser)
+    _published.add_flags(parser)
     args = parser.parse_args(argv)
     if args.suite not in SUITES:
         raise unknown("suite", args.suite, [*SUITES], "`workbench bench --help`")
+    for suite, flags in dict(exact=OF_EXACT, published=OF_PUBLISHED).items():
+        check_flags(args, suite, flags)
     if args.suite == "exact":
         return _exact.run(args, machine)
-    for flag in OF_EXACT:
-        if getattr(args, flag) is not None:
-            raise BadInput(
-                f"--{flag} is of the suite exact, not of {args.suite}; `workbench bench exact --{flag} ...`"
-            )
+    if args.suite == "published":
+        return _published.run(args, machine, files, write)
     targets = files(args.out, args.suite, args.overwrite)
     about = machine()
     rows, text, page = speeds(args.threads) if args.suite == "speed" else held(args.suite, args.threads)
@@ -57,6 +59,15 @@ def main(argv):
     write(targets, dict(json=json.dumps(found, indent=1) + "\n", md=page(found)))
     print(json.dumps(found, indent=1) if args.json else text(rows))
     return int(not all(row.get("within", True) for row in rows))
+
+
+def check_flags(args, suite, flags):
+    """Raise BadInput where a flag of one suite is given to another."""
+    for flag in flags:
+        if args.suite != suite and getattr(args, flag) is not None:
+            raise BadInput(
+                f"--{flag} is of the suite {suite}, not of {args.suite}; `workbench bench {suite} --{flag} ...`"
+            )
 
 
 def speeds(threads):
