@@ -23,6 +23,7 @@ from workbench.provenance import digest
 from workbench.run import sample
 
 HELD_OUT = 1000  # the first seed for tuning; those below are for tests, 0 to 9 for the scoreboard's
+GAIN = 0.01  # of the score: less than that on fresh seeds is no reason to leave the default
 SPAN = 100.0  # times less and more than the default, where no range is given
 
 
@@ -72,7 +73,7 @@ class Trial:
 class Tuning:
     """What a tuning found.
 
-    sampler: the best one where it also does no worse than the default on seeds it was not chosen on, else the default.
+    sampler: the best one where it also beats the default, by GAIN, on seeds it was not chosen on, else the default.
     fields: of that sampler, those that were tuned.  default, best: Trials on `seeds`.  checked: the score of both on
     `fresh`, the mean over seeds.  trials: all of them, the default first.  about: what made it.
     """
@@ -133,9 +134,13 @@ def tune(
         name: journal.get(f"fresh {tried.index(t)}", lambda t=t: bench.trial(t.fields, bench.fresh)).score
         for name, t in (("default", tried[0]), ("tuned", best))
     }
-    sound = isfinite(checked["tuned"]) and checked["tuned"] <= checked["default"]
-    kept = best if sound else tried[0]
+    kept = best if better(checked["tuned"], checked["default"]) else tried[0]
     return Tuning(bench.set(kept.fields), kept.fields, tried[0], best, checked, tried, bench.about())
+
+
+def better(score, default):
+    """Whether a score is lower by more than GAIN of the default's size, or the default has none."""
+    return isfinite(score) and (default == inf or default - score > GAIN * abs(default))
 
 
 @dataclass
