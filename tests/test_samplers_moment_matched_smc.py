@@ -253,6 +253,19 @@ def test_evidence_is_unbiased_over_small_ensembles():
     assert abs(z.mean() - 1) < 4 * z.std() / 20 + 0.01 and z.std() / 20 < 0.02
 
 
+@pytest.mark.parametrize("spread", [0.3, 2.0])
+def test_the_last_weight_makes_up_for_a_bent_operator(spread):
+    """One step from a Gaussian prior, whose closure is the prior itself, is importance sampling of p(y | x): unbiased,
+    however wrong the regression of the square is."""
+    bent = problems.load("toy/phase")
+    prior = distributions.Gaussian(tensor([0.7, -0.2]), spread * tensor([[0.5, 0.1], [0.1, 0.3]]))
+    problem = replace(bent, prior=prior, truth=None)
+    post = wb.sample(problem, MomentMatchedSMC(), n=100_000, grid=[1e4], seed=0, progress=False)
+    assert post.ess > 10_000 and abs(post.log_evidence - problem.exact.log_evidence) < 0.02
+    mean, C = moments(post.samples, post.weights)
+    assert (mean - problem.exact.mean()).abs().max() < 0.03 and (C - problem.exact.cov()).abs().max() < 0.05
+
+
 def test_modes_of_many():
     """Thirty times eight numbers apart: the weights of the modes are those of the posterior."""
     problem = problems.load("mixture/gmm-25", seed=4, measurements=1)

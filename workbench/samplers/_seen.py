@@ -22,7 +22,7 @@ class Seen:
     """e ~ W (x0 - mean) + sum_k left_k xi_k + standard normal noise, where W W^H = diag(gram): all real, float64.
 
     misfit: e, (n, m).  gram: (1 or n, m).  forward: (n, d) -> (n, m).  backward: its transpose.  left: (n, k, m), what of
-    a nonlinear A no linear map says.  top: the largest log p(y | x0), which is top - |e - W (x0 - mean)|^2 / 2.
+    a nonlinear A no linear map says.  top: the largest log p(y | x0), where e = W (x0 - mean) and nothing is left.
     """
 
     misfit: Tensor
@@ -41,6 +41,20 @@ class Seen:
         B = closure.D.sqrt()[:, :, None] * H
         return Spread.of(
             1 + closure.v[:, None] * self.gram, B if self.left is None else torch.cat([B, self.left], 1)
+        )
+
+    def noise(self, rng):
+        """A draw of e - W (x0 - mean), x0 given."""
+        z = rng.normal(self.misfit)
+        if self.left is None:
+            return z
+        return z + torch.einsum("nk,nkm->nm", rng.normal(self.left[..., 0]), self.left)
+
+    def about(self):
+        """The covariance of e - W (x0 - mean) once x0 is given."""
+        n, m = self.misfit.shape
+        return Spread.of(
+            torch.ones_like(self.misfit), self.misfit.new_zeros(n, 0, m) if self.left is None else self.left
         )
 
 

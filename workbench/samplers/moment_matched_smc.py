@@ -64,7 +64,7 @@ class MomentMatchedSMC(Sampler):
 
     @dataclass
     class State(_sampler.State):
-        """The closure at x (mean, v, Q, D), H = W Q and misfit e of the data, psi = log p(y | x_t) under it."""
+        """The closure at x (mean, v, Q, D), and psi = log p(y | x_t) under it; None where particles are unweighted."""
 
         mean: Tensor | None = None
         v: Tensor | None = None
@@ -108,7 +108,7 @@ class MomentMatchedSMC(Sampler):
         data = seen(problem, closure)
         H = data.along(closure.Q)
         z = closure.draw(rng)
-        missing = data.misfit - data.forward(z) - rng.normal(data.misfit)
+        missing = data.misfit - data.forward(z) - data.noise(rng)
         pull = data.backward(data.spread(closure, H).solve(missing))
         return closure.mean + z + closure.apply(lambda c: c, pull), data, H
 
@@ -116,7 +116,7 @@ class MomentMatchedSMC(Sampler):
         """log p(y | x0) less what the linearised data say, zero where they say it all."""
         if isinstance(problem.A, Linear) and problem.gaussian is problem:
             return 0.0
-        told = data.top - 0.5 * (data.misfit - data.forward(x0 - closure.mean)).square().sum(1)
+        told = data.about().log_normal(data.misfit - data.forward(x0 - closure.mean)) + data.top
         like = torch.empty(problem.prior.shape, dtype=problem.prior.dtype, device=x0.device)
         return log_likelihood(problem, from_reals(x0, like)) - told
 
