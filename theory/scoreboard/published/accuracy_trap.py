@@ -79,14 +79,14 @@ square root of the V-statistic: of the conventions we tried (c or c^2, added or 
 squares, U or V) those with a factor and V come nearest to the exact row, and hardly differ; U would be near 0.
 It is nearly sqrt(E |score|^2 / N), so draws that are too alike can lie below the exact row. A1 is taken not to
 see coordinates 1 and 2: only so are the published errors of the exact posterior, 1.13 and 1.30, found again
-(seen, they are 0.66 and 0.96). At noise 0.5 the exact row and MCGdiff with many runs then agree; at 0.2 ours
-are a quarter to a third larger in all four figures, which we cannot explain.
+(seen, they are 0.66 and 0.96). At noise 0.5 the exact rows then agree; at 0.2, of the exact posterior and of
+MCGdiff with many runs, ours are larger by 24 to 43 %, which we cannot explain.
 
 The other methods run at our defaults with 100 steps, DPS at the best of four zeta on other data, because the
 paper's settings are not known to us: their rows are a comparison of order, not of digits. Ours has collapsed
 draws (DDRM, DDNM, RED-diff) farther off, and PnP-DM, whose linear case is drawn exactly, at the floor. One run
-of MCGdiff is worse than many, as published, but less so, since weights here have no final correction. FPS has
-the published weights. Many runs: four draws of each of 125, to save time."""
+of MCGdiff is worse than many, as published, but less so, perhaps because our weights have no final correction.
+FPS has the published weights. Many runs: four draws of each of 125, to save time."""
 
     def published(self):
         found = {(s, m, "ksd"): (v, "") for m, row in KSD.items() for s, v in zip(SETTINGS, row, strict=True)}
