@@ -370,6 +370,15 @@ def test_the_table_has_means_and_says_who_cannot():
     assert [line.split()[0] for line in text[2:]] == ["exact-draws", "ddrm", "dps"]
     assert text[3].split() == ["ddrm", "B", "2.10", "x", "100", "10"] and "5.10" in text[4]
     assert tables.ratio(inf) == "diverges" and tables.table([]) == "no rows yet"
+    part = [
+        row for row in some_rows() if (row["entrant"], row["case"]) != ("dps", "gmm")
+    ]  # not run is not cannot
+    assert tables.table(part).splitlines()[-1].split() == ["dps", "B", "5.10", "100", "10"]
+    assert {e.name: e.worst["gmm-25"] for e in tables.lines(part)} == {
+        "exact-draws": 1.1,
+        "ddrm": inf,
+        "dps": inf,
+    }
 
 
 def test_the_page_renders(tmp_path):

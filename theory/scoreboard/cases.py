@@ -39,7 +39,15 @@ def every_case():
     toys = [Case(f"toy/{name}", f"toy/{name}", "toy") for name in ("g2", "ring")]
     curved = [Case(f"toy/{name}", f"toy/{name}", "nonlinear") for name in ("phase", "poisson", "saturation")]
     lattices = [
-        Case(f"mixture/gmm-25-{d}-{m}", "mixture/gmm-25", "gmm-25", dict(size=d, measurements=m), 1000, k, d > 80)
+        Case(
+            f"mixture/gmm-25-{d}-{m}",
+            "mixture/gmm-25",
+            "gmm-25",
+            dict(size=d, measurements=m),
+            1000,
+            k,
+            d > 80,
+        )
         for d, k in ((8, 256), (80, 1000), (800, 1000))
         for m in (1, 2, 4)
     ]

@@ -36,7 +36,7 @@ def choose(rows, family, calls=inf, complex=False, nonlinear=False, poisson=Fals
         asked = ORDER.index(card["needs"]) if card["needs"] in ORDER else len(ORDER)
         return asked <= ORDER.index(operator) and all(card[k] for k in wanted) and e.calls <= calls
 
-    found = [e for e in lines(rows) if e.name not in EXACT and family in e.worst and qualifies(e)]
+    found = [e for e in lines(rows) if e.name not in EXACT and family in e.families and qualifies(e)]
     return sorted(found, key=lambda e: (e.worst[family], e.calls))
 
 

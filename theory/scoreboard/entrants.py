@@ -24,13 +24,16 @@ KINDS = ("sampler", "guidance", "draws")
 GROUPS = {
     "fps-smc": (100, 100)
 }  # particles of one ensemble, and how many of them are kept, where not all n are one
+MORE = {
+    "moment-matched-smc": 2
+}  # particles a draw, at as many fewer steps: few steps do, and weights need particles
 SMALL = {"fk-steering-4": ("fk-steering", 4, 1)}  # the published use: groups of four, one draw of each
 
 
 @dataclass(frozen=True)
 class Entrant:
     """A sampler and how it is run: `steps`; ensembles of `particles` of which `keep` are drawn (None: one ensemble of
-    all draws where rows are particles); `share` of a case's draws."""
+    `more` particles a draw where rows are particles); `share` of a case's draws."""
 
     name: str
     sampler: Any
@@ -39,6 +42,7 @@ class Entrant:
     particles: int | None = None
     keep: int = 1
     share: float = 1.0
+    more: int = 1
 
     def draws(self, case):
         """How many draws of a case it makes."""
@@ -47,7 +51,8 @@ class Entrant:
 
     def settings(self, case):
         """All that decides its numbers, on one line."""
-        groups = "" if self.particles is None else f", {self.keep} of each {self.particles} particles"
+        groups = "" if self.more == 1 else f", {self.more} particles a draw"
+        groups += "" if self.particles is None else f", {self.keep} of each {self.particles} particles"
         return f"{written(self.sampler)}, steps={self.steps}, draws={self.draws(case)}{groups}"
 
     def run(self, problem, n, seed):
@@ -57,8 +62,8 @@ class Entrant:
         if self.particles is not None:
             post = sample(problem, sampler, n=self.particles, ensembles=n // self.keep, **how)
             return kept(post, self.particles, self.keep, seed), post
-        post = sample(problem, sampler, n=n, **how)
-        return post.samples if post.log_weights is None else post.resampled(n, seed).samples, post
+        post = sample(problem, sampler, n=self.more * n, **how)
+        return post.samples[:n] if post.log_weights is None else post.resampled(n, seed).samples, post
 
 
 def written(sampler):
@@ -107,8 +112,9 @@ def entrant(name):
     base, particles, keep = SMALL.get(name, (name, *GROUPS.get(name, (None, 1))))
     entry = catalogue.find("samplers", base)
     sampler = catalogue.load("samplers", base)()
-    steps, share = pace(sampler, 1 if particles is None else particles / keep)
-    return Entrant(name, sampler, entry.card["exactness"], steps, particles, keep, share)
+    more = MORE.get(name, 1)
+    steps, share = pace(sampler, more if particles is None else particles / keep)
+    return Entrant(name, sampler, entry.card["exactness"], steps, particles, keep, share, more)
 
 
 def pace(sampler, times=1.0):

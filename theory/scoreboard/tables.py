@@ -10,7 +10,7 @@ class Line:
     """One sampler over all rows of a board.
 
     cases: case -> mean over seeds of sliced W2 over its floor, None where it cannot.  families: family -> mean over its
-    cases that it can, worst: family -> the largest of them, infinite where it cannot one.  calls: denoiser + 2 vjp of a
+    cases that it can, worst: family -> the largest, infinite where one is not there.  calls: denoiser + 2 vjp of a
     draw, seconds: of a draw; medians over all rows.
     """
 
@@ -33,20 +33,22 @@ class Line:
 def lines(rows):
     """The Lines of the rows of a ledger, the nearest to the exact posterior first."""
     names = dict.fromkeys(row["entrant"] for row in rows)
-    return sorted(
-        (line(name, [r for r in rows if r["entrant"] == name]) for name in names), key=lambda e: e.rank
-    )
+    cases = dict.fromkeys((row["case"], row["family"]) for row in rows)
+    found = [line(name, [r for r in rows if r["entrant"] == name], cases) for name in names]
+    return sorted(found, key=lambda e: e.rank)
 
 
-def line(name, rows):
-    """The Line of one sampler."""
+def line(name, rows, every):
+    """The Line of one sampler.  every: the (case, family) of all."""
     found = Line(name, rows[0]["exactness"])
     families = {}
     for case, family in dict.fromkeys((r["case"], r["family"]) for r in rows):
         found.cases[case] = mean([r["ratio"] for r in rows if r["case"] == case and "ratio" in r])
         families.setdefault(family, []).append(found.cases[case])
     found.families = {k: mean([v for v in values if v is not None]) for k, values in families.items()}
-    found.worst = {k: max(inf if v is None else v for v in values) for k, values in families.items()}
+    for case, family in every:
+        value = found.cases.get(case)
+        found.worst[family] = max(found.worst.get(family, 0.0), inf if value is None else value)
     done = [r for r in rows if "ratio" in r]
     if done:
         found.calls = median(r["denoiser"] + 2 * r["vjp"] for r in done)
@@ -88,7 +90,7 @@ def chance(rows, found):
 
 def cells(e, families):
     """The words of one sampler."""
-    ratios = [ratio(e.families.get(family)) for family in families]
+    ratios = [ratio(e.families[family]) if family in e.families else "" for family in families]
     calls = "" if not isfinite(e.calls) else f"{e.calls:.0f}"
     return e.name, e.exactness, *ratios, calls, "" if not isfinite(e.seconds) else f"{1e3 * e.seconds:.2g}"
 
