@@ -11,6 +11,7 @@ import workbench as wb
 from theory import distributions
 from theory.distributions.gaussian_field import GaussianField, power_law
 from workbench._rng import Rng
+from workbench.diffusion.flow import Flow
 from workbench.diffusion.variance_exploding import EDM
 from workbench.operators._operator import Operator
 from workbench.operators.cartesian_mri import CartesianMRI
@@ -264,6 +265,38 @@ def test_the_last_weight_makes_up_for_a_bent_operator(spread):
     assert post.ess > 10_000 and abs(post.log_evidence - problem.exact.log_evidence) < 0.02
     mean, C = moments(post.samples, post.weights)
     assert (mean - problem.exact.mean()).abs().max() < 0.03 and (C - problem.exact.cov()).abs().max() < 0.05
+
+
+@pytest.mark.parametrize("dtype", [DOUBLE, torch.float32])
+def test_flat_laws_and_a_bent_operator(dtype):
+    """A prior on planes: the closure has directions of no width, along which a regression knows nothing."""
+    B = normal(2, 4, 2, seed=1, dtype=dtype)
+    prior = distributions.GaussianMixture(
+        [0.5, 0.5], normal(2, 4, seed=2, dtype=dtype), B @ B.mT, noise_range=(0.01, 30)
+    )
+    A = wb.operators.Intensity((3,), dtype) @ Dense(normal(3, 4, seed=3, dtype=dtype))
+    y = wb.noise.Gaussian(0.3).sample(A(prior.sample(1, 0)[0]), 0)
+    problem = wb.Problem(prior, A, wb.noise.Gaussian(0.3), y=y)
+    post = wb.sample(problem, MomentMatchedSMC(), n=300, steps=20, progress=False)
+    assert torch.isfinite(post.samples).all() and post.ess > 30
+
+
+def test_ensembles_do_not_depend_on_their_batch():
+    problem, sampler = field_problem(), MomentMatchedSMC(dense=16)
+    alone = wb.sample(problem, sampler, n=4, steps=3, progress=False).samples
+    pair = wb.sample(problem, sampler, n=4, ensembles=2, steps=3, progress=False).samples
+    assert (pair[:4] - alone).abs().max() < 1e-9
+
+
+def test_a_first_time_without_signal():
+    problem = line_problem()
+    with pytest.raises(wb.BadInput, match="alpha is 0"):
+        wb.sample(
+            replace(problem, prior=problem.prior.under(Flow())),
+            MomentMatchedSMC(),
+            n=4,
+            grid=torch.linspace(1, 0, 5),
+        )
 
 
 def test_modes_of_many():

@@ -116,7 +116,7 @@ def test_kept_draws_follow_the_weights_of_their_group():
 def test_divergence_refusal_and_mistakes_are_rows():
     stick = Yardstick.of(G2, 0)
     some = result(G2, Entrant("some", Diverging()), 0, stick)
-    assert some["finite"] == 0.75 and 0 < some["ratio"] < inf
+    assert some["finite"] == 0.75 and some["ratio"] == inf and 0 < some["sw2"] < inf
     none = result(G2, Entrant("none", Diverging(every=1)), 0, stick)
     assert none["finite"] == 0 and none["ratio"] == none["sw2"] == inf
     nonlinear = replace(stick, problem=replace(stick.problem, prior=object.__new__(Odd)))

@@ -389,7 +389,7 @@ TUNED = [(name, sampler) for name in problems.catalogue() for sampler in problem
 
 
 def test_there_are_settings():
-    assert {"toy/g2", "toy/ring", "mixture/gmm-25"} <= {name for name, _ in TUNED}
+    assert {"toy/phase", "toy/ring", "mixture/gmm-25"} <= {name for name, _ in TUNED}
     assert {"dps", "diffpir", "red-diff", "ddrm"} <= {sampler for _, sampler in TUNED}
     assert problems.settings("toy/poisson") == {}
     with pytest.raises(wb.BadInput, match="toy/g2"):
@@ -417,8 +417,8 @@ def default_of(sampler, entry):
 
 
 def test_a_setting_is_what_it_says():
-    """DPS on the mixture in the plane, run again on the tuning seeds: better than the default, by what was recorded."""
-    entry = problems.settings("toy/g2")["dps"]
+    """DPS on the ring, run again on the tuning seeds: better than the default, by what was recorded."""
+    entry = problems.settings("toy/ring")["dps"]
     kind, judge = wb.samplers.DPS, tuned.ToExact()
 
     def score(sampler):
@@ -427,7 +427,7 @@ def test_a_setting_is_what_it_says():
             draw = lambda p, seed=seed: wb.sample(  # noqa: E731
                 p, sampler, n=entry["n"], steps=entry["steps"], seed=seed, progress=False
             )
-            values.append(judge(problems.load("toy/g2", seed=seed), draw, seed))
+            values.append(judge(problems.load("toy/ring", seed=seed), draw, seed))
         return sum(values) / len(values)
 
     default, best = score(kind()), score(kind(**entry["fields"]))
@@ -437,11 +437,11 @@ def test_a_setting_is_what_it_says():
 
 
 def test_run_takes_a_tuned_setting(capsys):
-    zeta, quick = problems.settings("toy/g2")["dps"]["fields"]["zeta"], ("-n", 3, "--quiet", "--json")
-    status, out, err = run(capsys, "run", "toy/g2", "--sampler", "dps", "--tuned", *quick)
+    zeta, quick = problems.settings("toy/ring")["dps"]["fields"]["zeta"], ("-n", 3, "--quiet", "--json")
+    status, out, err = run(capsys, "run", "toy/ring", "--sampler", "dps", "--tuned", *quick)
     assert status == 0 and json.loads(out)["sampler"] == f"DPS(zeta={zeta!r})", err
-    assert json.loads(out)["denoiser_calls"] == 3 * problems.settings("toy/g2")["dps"]["steps"]
-    words = ("run", "toy/g2", "--sampler", "dps", "--tuned", "--zeta", "0.5", "--steps", "7", *quick)
+    assert json.loads(out)["denoiser_calls"] == 3 * problems.settings("toy/ring")["dps"]["steps"]
+    words = ("run", "toy/ring", "--sampler", "dps", "--tuned", "--zeta", "0.5", "--steps", "7", *quick)
     made = json.loads(run(capsys, *words)[1])
     assert made["sampler"] == "DPS(zeta=0.5)" and made["denoiser_calls"] == 21
 
@@ -449,9 +449,9 @@ def test_run_takes_a_tuned_setting(capsys):
 @pytest.mark.parametrize(
     "words, said",
     [
-        (("toy/g2", "--sampler", "tds"), "no setting of tds"),
+        (("toy/ring", "--sampler", "tds"), "no setting of tds"),
         (("toy/poisson", "--sampler", "dps"), "the problem has none"),
-        (("toy/g2", "--sampler", "dps", "--published", "box_inpainting"), "--published"),
+        (("toy/ring", "--sampler", "dps", "--published", "box_inpainting"), "--published"),
     ],
 )
 def test_run_without_a_setting_says_so(capsys, words, said):
@@ -461,5 +461,5 @@ def test_run_without_a_setting_says_so(capsys, words, said):
 
 def test_the_list_shows_them(capsys):
     rows = json.loads(run(capsys, "list", "problems", "--json")[1])
-    (row,) = (row for row in rows if row["name"] == "toy/g2")
-    assert row["tuned"]["dps"] == problems.settings("toy/g2")["dps"]["fields"]
+    (row,) = (row for row in rows if row["name"] == "toy/ring")
+    assert row["tuned"]["dps"] == problems.settings("toy/ring")["dps"]["fields"]

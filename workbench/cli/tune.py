@@ -63,6 +63,8 @@ def main(argv):
     out = Path(args.out) if args.out else None
     if out is not None and out.exists() and not args.overwrite:
         raise BadInput(f"--out {out} is there already and finished; give another, or --overwrite")
+    if out is not None and out.exists() and not out.is_dir():
+        raise BadInput(f"--out {out} is a file; give a folder")
     set_threads(args.threads)
     return run(args, make, kind, out, argv)
 

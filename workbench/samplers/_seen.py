@@ -14,6 +14,7 @@ from workbench.samplers._reals import as_reals, from_reals
 from workbench.samplers._spectral import spectral
 
 ROWS_LIMIT = 512  # real measurements up to which W W^H of a nonlinear operator is formed
+SMALL = 1e-6  # of the largest deviation of a closure, below which a direction counts as fixed
 POINTS = 64  # at the least, at which a nonlinear operator is looked at
 
 
@@ -161,7 +162,8 @@ def _regressed(problem, closure, like):
     mean = e.mean(1)
     slope = -torch.einsum("kr,nkm->nrm", xi, e) / len(xi)  # of A, in whitened coordinates of the closure
     left = (e - mean[:, None] + xi @ slope) / len(xi) ** 0.5
-    H = slope / root.clamp_min(1e-150)[:, :, None]
+    seen = root > SMALL * root.amax(1, keepdim=True)  # where the closure has no width nothing can be told
+    H = slope * torch.where(seen, 1 / torch.where(seen, root, 1.0), 0.0)[:, :, None]
     return Seen(
         mean,
         torch.zeros_like(mean[:1]),

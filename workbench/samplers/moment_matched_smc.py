@@ -24,7 +24,7 @@ PILOT_ROWS, PILOT_STEPS = 4, 8  # of the short run that tells whether a sketch o
 
 @dataclass(frozen=True)
 class MomentMatchedSMC(Sampler):
-    """Particles whose kernel, proposal and twist all match the mean and covariance of p(x0 | x_t): exact as n grows.
+    """Particles whose kernel, proposal and twist all match the mean and covariance of p(x0 | x_t).
 
     The closure c_t = N(xhat, Sigma), Sigma = (sigma^2 / alpha) J, stands for p(x0 | x_t). With u = x / alpha, kappa =
     sigma / alpha and r = (kappa_s / kappa_t)^2 a step draws x0' from c_t given y and bridges to it,
@@ -37,15 +37,16 @@ class MomentMatchedSMC(Sampler):
         log w += log N(y; A xhat_s, R + A Sigma_s A^H) - log p(y | u_s, u_t).
 
     The weights are even for every Gaussian prior, whatever the number of steps; for others they carry the modes, since
-    only the change of the closure from step to step is weighed. The last step draws from the closure given y; data
+    only the change of the closure from step to step is weighed. Exact as n and the steps grow: the kernel is the
+    closure's, so that few steps leave log p(y) too large (0.09 of 50 steps on toy/g2, second order). The last step draws from the closure given y; data
     that are not linear and Gaussian enter as their regression on the closure's points, or linearised, with the plug-in
     of their noise, and exactly in the last weight.
 
     dense: signals of so many real numbers have J whole. Larger ones have a sketch of Sigma as v I plus rank `rank`,
     along the measured directions, those of the step before and random ones. Where a short run of 4 particles finds the
     sketch off by more than `tol`, or the operator has no singular vectors, Sigma is applied as it is (Lanczos,
-    conjugate gradients) and the particles stay unweighted: exact for Gaussian priors still, else biased as moment
-    matching is. n: particles. Twisting: Wu et al. 2023; moments: Rozet et al. 2024; the rest is the workbench's own.
+    conjugate gradients) and the particles stay unweighted, which `log_weights` None tells: exact for Gaussian priors up to
+    the solver's tolerance, else biased as moment matching is. n: particles. Twisting: Wu et al. 2023; moments: Rozet et al. 2024; the rest is the workbench's own.
     """
 
     card = dict(name="moment-matched-smc", kind="sampler", exactness="E1", needs="gradient", complex=True, nonlinear=True,
@@ -73,6 +74,10 @@ class MomentMatchedSMC(Sampler):
         psi: Tensor | None = None
 
     def init(self, problem, n, t, rng):
+        if not problem.prior.process.alpha(t) > 0:
+            raise BadInput(
+                f"MomentMatchedSMC: alpha is 0 at the first time {float(t):g}; start a little later"
+            )
         x = problem.prior.initial(n, t, rng)
         if not self._sketched(problem, t, rng.rows(0).fork("pilot")):
             return self.State(x)
@@ -182,11 +187,11 @@ class MomentMatchedSMC(Sampler):
         process = problem.prior.process
         x0, covariance = problem.prior.tweedie(x, t)
         gaussian = problem.gaussian
-        A, noise = gaussian.A.linearize(x0), gaussian.noise
+        W, misfit = gaussian.noise.whiten(gaussian.A.linearize(x0), gaussian.y - gaussian.A(x0))
         z = square_root(covariance, rng.normal(x))
-        missing = gaussian.y - gaussian.A(x0) - A(z) - noise_draw(noise, gaussian.y, len(x), rng)
-        spread = lambda v: noise.cov(v) + A(covariance(A.H(v)))  # noqa: E731
-        x0 = x0 + z + covariance(A.H(cg(spread, missing, gaussian.y.ndim, tol=1e-3, iterations=100)))
+        spread = lambda v: v + W(covariance(W.H(v)))  # noqa: E731
+        missing = misfit - W(z) - rng.normal(misfit)
+        x0 = x0 + z + covariance(W.H(cg(spread, missing, misfit.ndim - 1, tol=1e-3, iterations=100)))
         if s == 0:
             return x0
         u, _, _ = bridge(process, as_reals(x).double() / process.alpha(t), as_reals(x0).double(), t, s, rng)
@@ -198,11 +203,6 @@ def bridge(process, u, x0, t, s, rng):
     level = process.kappa(s).item()
     r = (level / process.kappa(t).item()) ** 2
     return r * u + (1 - r) * x0 + level * (1 - r) ** 0.5 * rng.normal(u), r, level
-
-
-def noise_draw(noise, y, n, rng):
-    """n draws of the Gaussian noise of y."""
-    return noise.draw(torch.zeros_like(y).expand(n, *y.shape), rng)
 
 
 def residual(prior, x, t, closure, data, H, rng):
