@@ -23,6 +23,7 @@ ENTRANTS = (
     "diffpir",
     "dps",
     "mcgdiff",
+    "moment-matched-smc",
     "moment-matching",
     "pigdm",
     "tds",
