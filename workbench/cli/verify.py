@@ -1,0 +1,143 @@
+"""Check claims of the theory: both sides, the margin, and the control that must break."""
+
+import json
+import sys
+from pathlib import Path
+
+from workbench._errors import BadInput
+from workbench.cli import Parser
+
+
+def main(argv):
+    """`workbench verify [CLAIM ...] [--tier N] [--seed S] [--plot DIR] [--json]`; status 1 if a claim does not hold or
+    a control does not break."""
+    parser = Parser("workbench verify", description=__doc__)
+    parser.add_argument(
+        "claims", nargs="*", metavar="CLAIM", help="an id, a code (B1), a letter (B), a file or a topic; all"
+    )
+    parser.add_argument(
+        "--tier",
+        type=int,
+        choices=range(4),
+        help="all tiers up to it: 0 identities, 1 Monte Carlo, 2 minutes, 3 trains a network "
+        "(default 1; a claim named by itself runs whatever its tier)",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of every draw (0)")
+    parser.add_argument(
+        "--plot", metavar="DIR", help="a figure and a JSON file a claim, and an index, in DIR"
+    )
+    parser.add_argument(
+        "--details", action="store_true", help="every row and control, not the tightest alone"
+    )
+    parser.add_argument("--json", action="store_true", help="one JSON list, every row and control")
+    args = parser.parse_args(argv)
+    if args.seed < 0:
+        raise BadInput(f"--seed = {args.seed} should not be negative")
+    chosen = chosen_claims(args.claims, args.tier)
+    folder = made(args.plot)
+    findings = []
+    for entry in chosen:
+        finding = verified(entry, args.seed)
+        findings.append(finding)
+        if folder is not None:
+            write(folder, finding)
+        if not args.json:
+            if len(findings) == 1 and not args.details:
+                print(header(), flush=True)
+            print(finding.block() if args.details else line(finding), flush=True)
+    if folder is not None:
+        from theory.claims._page import index
+
+        index(folder)
+    if args.json:
+        print(json.dumps([finding.json() for finding in findings], indent=1))
+    else:
+        print(verdict(findings))
+    return 0 if all(f.holds and f.control_fails for f in findings) else 1
+
+
+def chosen_claims(words, tier):
+    """The catalogue entries to run, at least one."""
+    from theory import claims
+
+    highest = 1 if tier is None else tier
+    chosen = claims.select(*words)
+    alone = words and len(chosen) == len(words) and tier is None
+    kept = chosen if alone else [entry for entry in chosen if entry.card["tier"] <= highest]
+    if not kept:
+        raise BadInput(
+            f"{' '.join(words) or 'claims'}: none is of a tier up to {highest}; use a higher --tier"
+        )
+    if len(kept) < len(chosen) and words:
+        left = ", ".join(f"{e.card['code']} {e.name}" for e in chosen if e not in kept)
+        print(f"workbench verify: left out, of a higher --tier: {left}", file=sys.stderr)
+    return kept
+
+
+def verified(entry, seed):
+    """The finding of one entry."""
+    from workbench.catalogue import load
+
+    return load("claims", entry.name)().verify(entry.name, seed)
+
+
+def made(folder):
+    """The folder of --plot, there and writable, or None."""
+    if folder is None:
+        return None
+    path = Path(folder)
+    if path.exists() and not path.is_dir():
+        raise BadInput(f"--plot = {folder} is a file; name a folder")
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def write(folder, finding):
+    """DIR/<id>.json and DIR/<id>.png, each complete or absent."""
+    (folder / f"{finding.name}.json.part").write_text(
+        json.dumps(finding.json(), indent=1) + "\n", encoding="utf-8"
+    )
+    (folder / f"{finding.name}.json.part").replace(folder / f"{finding.name}.json")
+    finding.plot().savefig(folder / f"{finding.name}.png.part", dpi=110, format="png")
+    (folder / f"{finding.name}.png.part").replace(folder / f"{finding.name}.png")
+
+
+COLUMNS = (
+    f"{'':4} {'claim':31} {'measured':>10}    {'bound':<10} {'margin':>8}  {'control':<26} {'seconds':>7}  "
+)
+
+
+def header():
+    """The names of the columns."""
+    return COLUMNS.rstrip()
+
+
+def line(finding):
+    """One claim: its tightest row, the control nearest to holding, and a word."""
+    from theory.claims._claim import sides
+
+    row = finding.tightest if finding.rows else None
+    control = finding.mildest if finding.controls else None
+    left = f"{sides(row)} {row.margin:8.2g}" if row else "no row"
+    right = f"{sides(control)}" if control else "no control"
+    return f"{finding.code:4} {finding.name:31} {left}  {right:<26} {finding.seconds:7.1f}  {word(finding)}"
+
+
+def word(finding):
+    """What the finding comes to."""
+    if not finding.holds:
+        return "DOES NOT HOLD"
+    return "holds" if finding.control_fails else "CONTROL DOES NOT BREAK"
+
+
+def verdict(findings):
+    """The last line."""
+    bad = [f for f in findings if not (f.holds and f.control_fails)]
+    rows, controls = sum(len(f.rows) for f in findings), sum(len(f.controls) for f in findings)
+    seconds = sum(f.seconds for f in findings)
+    if not bad:
+        return (
+            f"\n{len(findings)} claims hold in {rows} rows, and their {controls} controls break as they should; "
+            f"{seconds:.0f} s. Shown: the tightest row and the control nearest to holding; --details shows all."
+        )
+    return f"\n{len(bad)} of {len(findings)} claims fail: {', '.join(f'{f.code} {f.name}' for f in bad)}."
