@@ -212,6 +212,11 @@ class Gaussian(GaussianMixture):
             root @ root.mH / 6 + 0.1 * torch.eye(6, dtype=dtype),
         )
 
+    def entropy(self):
+        """-E log p = c (d log(2 pi e) + log det C) / 2 in nats, c = 2 for complex laws and else 1; a float."""
+        log_det = self.covariances.trace(torch.log)[0]
+        return 0.5 * self._components_per_entry * (self.dimension * (1 + log(2 * pi)) + log_det).item()
+
     def at(self, t):
         """The law of x_t, a Gaussian again."""
         a, s = self.process.alpha(t).item(), self.process.sigma(t).item()
