@@ -210,7 +210,7 @@ class OptimalReverseVariance(Claim):
     @staticmethod
     def _mixture(n):
         """Total variation between p_(0.02) of gmm-1d and n steps with the optimal variance at each point, on a grid."""
-        law, x = gmm_1d(VP2), torch.linspace(-5, 5, 1000, dtype=torch.float64)[:, None]
+        law, x = gmm_1d(VP2), torch.linspace(-5, 5, 500, dtype=torch.float64)[:, None]
         times = uniform(3.0, 0.02, n)
         h = x[1, 0] - x[0, 0]
         p = law.log_prob(x, times[0]).exp() * h
