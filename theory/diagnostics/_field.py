@@ -48,9 +48,18 @@ def gradient(q, u):
     """grad q at u, q: (n, d) -> (n,) row by row: (n, d), by autograd, else by central differences."""
     out, v = followed(q, u)
     if out.requires_grad:
-        return torch.autograd.grad(out.sum(), v)[0]
-    u, h = u.detach(), step_length(u)
+        return derivative(out.sum(), v)
+    u = u.detach()
+    h = step_length(u)
     return torch.stack([(q(u + h * e) - q(u - h * e)) / (2 * h[:, 0]) for e in axes(u)], 1)
+
+
+def derivative(out, x, create_graph=False):
+    """d out / dx of a number made from x, zero where x does not enter; the graph of `out` stays."""
+    found = torch.autograd.grad(
+        out, x, create_graph=create_graph, retain_graph=True, allow_unused=True, materialize_grads=True
+    )
+    return found[0]
 
 
 def axes(u):
@@ -94,7 +103,7 @@ def jacobian_of(f, u):
     """J_ij = d f_i / d u_j for every row: (n, d, d), d products."""
     out, x = followed(f, u)
     if out.requires_grad:
-        rows = [torch.autograd.grad(out[:, i].sum(), x, retain_graph=True)[0] for i in range(out.shape[1])]
+        rows = [derivative(out[:, i].sum(), x) for i in range(out.shape[1])]
         return torch.stack(rows, 1)
     jvp, _ = _differences(f, u.detach())
     return torch.stack([jvp(e.expand_as(u)) for e in axes(u)], 2)

@@ -7,7 +7,7 @@ from typing import ClassVar, NamedTuple
 import torch
 
 from theory.diagnostics._estimate import Estimate, ratio_error
-from theory.diagnostics._field import axes, coordinates, field, followed
+from theory.diagnostics._field import axes, coordinates, derivative, field, followed
 from workbench._errors import BadInput
 from workbench._rng import Rng
 
@@ -188,7 +188,7 @@ def _gradients(basis, u):
     if hasattr(basis, "gradients"):
         return basis.gradients(u)
     phi, x = _potentials(basis, u)
-    return torch.stack([torch.autograd.grad(column.sum(), x, retain_graph=True)[0] for column in phi.T], 1)
+    return torch.stack([derivative(column.sum(), x) for column in phi.T], 1)
 
 
 def _laplacians(basis, u):
@@ -200,10 +200,10 @@ def _laplacians(basis, u):
 
 def _laplacian(phi, x):
     """sum_i d^2 phi / dx_i^2 of phi: (n,), made from x: (n, d)."""
-    slope = torch.autograd.grad(phi.sum(), x, create_graph=True)[0]
+    slope = derivative(phi.sum(), x, create_graph=True)
     if not slope.requires_grad:  # a linear potential
         return torch.zeros_like(phi)
-    rows = [torch.autograd.grad((slope * e).sum(), x, retain_graph=True)[0] @ e for e in axes(x)]
+    rows = [derivative((slope * e).sum(), x) @ e for e in axes(x)]
     return sum(rows).detach()
 
 
