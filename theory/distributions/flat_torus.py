@@ -61,15 +61,15 @@ class FlatTorus(Analytic):
         """n independent draws, each circle from a stream of its own."""
         stream = stream or self.stream
         draws = [c.sample(n, seed, f"{stream}/{i}", first) for i, c in enumerate(self.circles)]
-        return torch.cat(draws, 1)
+        return torch.cat(draws, 1).to(self.device)
 
     def mean(self):
         """E[x]."""
-        return torch.cat([circle.mean() for circle in self.circles])
+        return torch.cat([circle.mean() for circle in self.circles]).to(self.device)
 
     def cov(self):
         """Cov[x], (2m, 2m), a block a circle."""
-        return torch.block_diag(*[circle.cov() for circle in self.circles])
+        return torch.block_diag(*[circle.cov() for circle in self.circles]).to(self.device)
 
     def entropy(self):
         """-E log p with respect to area, in nats; thickness 0 only."""

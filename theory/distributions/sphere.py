@@ -80,8 +80,8 @@ class VonMisesFisher(Analytic):
     def _tilt(self, x, t):
         """r = x - alpha c, and the natural parameter k of u given x_t = x: (n, d) float64."""
         alpha, _, s2 = self._level(t)
-        r = x.double() - alpha * self.centre
-        return r, self.concentration * self.direction + (alpha * self.radius / s2) * r
+        r = x.double() - alpha * self.centre.to(x.device)
+        return r, self._start().to(x.device) + (alpha * self.radius / s2) * r
 
     def _direction_mean(self, k):
         """E[u] under exp(<k, u>), finite at k = 0."""
@@ -112,7 +112,7 @@ class VonMisesFisher(Analytic):
         alpha, sigma, s2 = self._level(t)
         r, k = self._tilt(x, t)
         on = self.radius * self._direction_mean(k)
-        return (self.centre + (sigma**2 * on + alpha * self.thickness**2 * r) / s2).to(x.dtype)
+        return (self.centre.to(x.device) + (sigma**2 * on + alpha * self.thickness**2 * r) / s2).to(x.dtype)
 
     def denoiser_jvp(self, x, t, v):
         """(sigma^2 / s^2)(alpha radius^2 / s^2) Cov[u | x] v + (alpha thickness^2 / s^2) v; Cov[u | x] has the
