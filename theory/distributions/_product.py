@@ -6,7 +6,7 @@ import torch
 
 from theory.distributions import _pieces
 from theory.distributions._analytic import Analytic
-from theory.distributions._condition import whitened
+from theory.distributions._diagonal import sites
 from theory.distributions._pieces import NODES, nodes, pick
 from workbench._errors import BadInput
 from workbench._rng import Rng
@@ -142,30 +142,12 @@ class Product(Analytic):
 
         W A^T R^-1 A W^T has to be diagonal: masks and point-wise gains where W = I, or x seen whole. BadInput otherwise.
         """
-        B, w, log_jacobian = whitened(self, A, y, noise)
-        pull = lambda v: self._analysed(B.H(v).reshape(len(v), *self.shape).to(self.dtype))  # noqa: E731
-        normal = lambda z: pull(B(self._synthesised(z)))  # noqa: E731
-        shift = self.shift + pull(w[None])[0]
-        seen = normal(torch.ones_like(shift)[None])[0]
-        if not _is_diagonal(normal, seen, torch.finfo(self.dtype).eps):
-            raise BadInput(
-                f"condition: A = {type(A).__name__} mixes the {len(shift)} coordinates in which {type(self).__name__} is a "
-                f"product; use a mask or a point-wise gain there, or a sampler"
-            )
+        data = sites(self, A, y, noise, self._analysed, self._synthesised)
         law = (self.pieces, self.shape, self.dtype, self.process, self.noise_range, self.basis)
-        q = Product(*law, self.precision + seen, shift)
+        q = Product(*law, self.precision + data.precision, self.shift + data.shift)
         q.stream = "posterior"
-        reals = w.numel() * (2 if w.is_complex() else 1)
-        fit = -0.5 * (w.abs() ** 2).sum().item() - 0.5 * reals * log(2 * pi)
-        q.log_evidence = (q._log_mass - self._log_mass).item() + fit + log_jacobian
+        q.log_evidence = (q._log_mass - self._log_mass).item() + data.constant
         return q
 
     def __repr__(self):
         return f"{type(self).__name__}(shape={self.shape}, {self.dtype})"
-
-
-def _is_diagonal(normal, diagonal, eps):
-    """Whether the map z -> K z is that diagonal, by two random vectors: any other entry is seen with probability 1."""
-    z = Rng(0, "probe").normal(diagonal.new_empty(2, len(diagonal)))
-    gap = (normal(z) - diagonal * z).abs().max()
-    return bool(gap <= 1e4 * eps * diagonal.abs().max().clamp_min(1e-300))
