@@ -101,7 +101,6 @@ def test_jacobian_spectrum_exact_and_randomised():
 def test_effective_rank_thresholds_the_root():
     s = torch.tensor([10.0, 1.2, 0.5], **f64)  # energy 100, 1.44, 0.25: roots 0.9917, 0.9988, 1
     assert effective_rank(s) == 1 and effective_rank(s, 0.995) == 2 and effective_rank(s, 1.0) == 3
-    assert ()  # sqrt(0.98) < 0.99: of the energy it would be 99 too, so:
     assert effective_rank(torch.ones(1000, **f64)) == 981  # 990 by the energy
     assert effective_rank(s.flip(0)) == 1  # order does not matter
     assert participation_ratio(torch.ones(7, **f64)) == pytest.approx(7)
