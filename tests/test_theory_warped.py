@@ -105,6 +105,9 @@ def test_posterior_is_bayes(law, rest, m, sigma):
     draws = q.sample(4000, 1)
     z = (draws.mean(0) - q.mean()) / (draws.std(0) / 4000**0.5)
     assert z.abs().max() < 4.5
+    assert len(draws[:, 0].unique()) == len(draws)
+    products = (draws - q.mean())[:, :, None] * (draws - q.mean())[:, None] - q.cov()
+    assert (products.mean(0) / (products.std(0) / 4000**0.5)).abs().max() < 4.8
     weights = torch.exp(noise.log_likelihood(y, A(law.sample(200000 // law.dimension, 12))))
     if weights.mean() > 5 * weights.std() / len(weights) ** 0.5:
         gap = weights.mean() - np.exp(q.log_evidence)
@@ -119,8 +122,11 @@ def test_two_narrow_peaks_are_found():
     z = q.sample(4000, 3)[:, 0]
     assert abs((z > 0).double().mean() - 0.5) < 4.5 * 0.5 / 4000**0.5
     assert (z.abs() - 1.5).abs().max() < 0.12 and q.cov()[0, 0].item() == pytest.approx(2.25, rel=0.01)
+    A = Dense(
+        torch.tensor([[0.3, 1.0]], dtype=F64)
+    )  # peaks of unequal distance to the first nodes: neither is lost
     with pytest.raises(BadInput, match="too little noise"):
-        Banana(1.0, 1e-4).condition(A, torch.tensor([1.25], dtype=F64), Noise(1e-4))
+        Banana(1.0, 1e-3).condition(A, torch.tensor([1.25], dtype=F64), Noise(1e-3))
 
 
 def test_doubling_the_nodes_changes_nothing():

@@ -167,15 +167,13 @@ class Latent(Analytic):
         return torch.cat([z[:, None], r], 1).to(self.dtype)
 
     def _draw_z(self, u):
-        """z of the posterior at the probabilities u: (n,), its density linear between FINE nodes."""
+        """z of the posterior at the probabilities u: (n,), its distribution function linear between FINE nodes."""
         x = self._nothing(1).double()
         z, _ = self._nodes(x, 0.0, 1.0, FINE)
         p = torch.softmax(self._given(x, 0.0, 1.0, z)[0], 1)[0]
         below = torch.cat([torch.zeros_like(p[:1]), (0.5 * (p[1:] + p[:-1])).cumsum(0)])
         k = torch.searchsorted(below, u * below[-1], right=True).clamp(1, FINE - 1) - 1
-        rest, left, right = u * below[-1] - below[k], p[k], p[k + 1]
-        root = torch.sqrt((left**2 + 2 * rest * (right - left)).clamp_min(0))
-        share = 2 * rest / (left + root).clamp_min(1e-300)
+        share = (u * below[-1] - below[k]) / (below[k + 1] - below[k]).clamp_min(1e-300)
         return z[0, k] + share.clamp(0, 1) * (z[0, 1] - z[0, 0])
 
     @property
