@@ -112,8 +112,11 @@ class TwoHalvesVariance(Claim):
 
     def rows(self, m):
         yield equal("fitted Gaussians: slope over N", slope(self.counts, m.linear), -1.0, 0.1)
-        yield at_least(
-            "points, below their spacing: slope over N", slope(self.counts[:3], m.memory[:3]), -0.3
+        yield equal(
+            "points, below their spacing: slope over N",
+            slope(self.counts[:3], m.memory[:3]),
+            -2 / self.d,
+            0.1,
         )
         yield at_most("one shared point: distance of denoised signals to it", m.one, 1e-12)
 
