@@ -7,8 +7,11 @@ import torch
 from theory.diagnostics import (
     bures_wasserstein,
     fitted_bures_wasserstein,
+    max_sliced_wasserstein,
     mode_weight_error,
+    sinkhorn_divergence,
     sliced_wasserstein,
+    wasserstein1d,
     wasserstein2,
 )
 from theory.distributions import Gaussian, GaussianMixture
@@ -234,3 +237,74 @@ def test_bad_input():
         mode_weight_error(x, None)
     with pytest.raises(BadInput, match="law draws 1"):
         sliced_wasserstein(x, x, law=Gaussian(torch.zeros(1), 1.0))
+
+
+@pytest.mark.parametrize("p", [1, 2, 3])
+@pytest.mark.parametrize("n, m, weighted", [(40, 40, False), (40, 33, True)])
+def test_numbers_against_pot(p, n, m, weighted):
+    import ot
+
+    x, y = normal(n), 0.5 + 2 * normal(m, seed=1)
+    w = Rng(2, "transport").uniform(n) if weighted else None
+    a = None if w is None else (w / w.sum()).numpy()
+    want = ot.wasserstein_1d(x.numpy(), y.numpy(), a, None, p=p) ** (1 / p)
+    found = wasserstein1d(x, y, p=p, weights=w, repeats=2)
+    assert found.value == pytest.approx(want, rel=1e-9) and found.metric == f"W{p}"
+
+
+def test_max_sliced_finds_the_direction_and_not_the_noise():
+    law = Gaussian(torch.zeros(20, **f64), 1.0)
+    x, y = law.sample(1500, 1, stream="x"), law.sample(1500, 2, stream="y")
+    shift = torch.zeros(20, **f64)
+    shift[3] = 1.0
+    far = max_sliced_wasserstein(x, y + shift, law=law, repeats=5)
+    assert far.value == pytest.approx(1, rel=0.1) and far.interval[0] < 1 < far.interval[1]
+    stretched = x.clone()
+    stretched[:, 7] *= 2  # W2(N(0, 4), N(0, 1)) = 1
+    assert max_sliced_wasserstein(stretched, y, law=law, repeats=5).value == pytest.approx(1, rel=0.15)
+    near = max_sliced_wasserstein(x, y, law=law, repeats=5)
+    seen = (x - y).mean(0).norm().item()  # what a maximum on the same draws cannot be below
+    assert near.value < 0.75 * seen and near.value < 1.6 * near.floor
+    w = torch.cat([torch.ones(750), torch.zeros(750)]).double()
+    assert max_sliced_wasserstein(x, y + shift, weights=w, repeats=2).value == pytest.approx(1, rel=0.15)
+
+
+def test_sinkhorn_against_pot():
+    import ot
+
+    x, y, epsilon = normal(35, 3), 0.3 + normal(30, 3, seed=1), 0.8
+
+    def entropic(x, y):
+        a, b = np.full(len(x), 1 / len(x)), np.full(len(y), 1 / len(y))
+        C = ot.dist(x.numpy(), y.numpy())
+        P = ot.sinkhorn(a, b, C, epsilon, method="sinkhorn_log", numItermax=5000, stopThr=1e-12, warn=False)
+        return (P * C).sum() + epsilon * (P * np.log(P / np.outer(a, b))).sum()
+
+    want = entropic(x, y) - 0.5 * entropic(x, x) - 0.5 * entropic(y, y)
+    found = sinkhorn_divergence(x, y, epsilon, repeats=2)
+    assert found.value**2 == pytest.approx(want, rel=1e-4) and found.violation < 1e-5
+
+
+def test_sinkhorn_of_equal_sets_of_a_shift_and_of_small_epsilon():
+    x = normal(40, 2)
+    assert sinkhorn_divergence(x, x + 0.7, 1.0, repeats=2).value == pytest.approx(0.7 * 2**0.5, rel=1e-3)
+    assert sinkhorn_divergence(x, x.flip(0), 1.0, repeats=2).value < 1e-3
+    y = 0.5 + normal(40, 2, seed=1)
+    exact = wasserstein2(x, y, repeats=2).value
+    assert sinkhorn_divergence(x, y, repeats=2).value == pytest.approx(exact, rel=0.1)
+    times = torch.arange(40) % 3
+    one = sinkhorn_divergence(x, y, 1.0, weights=times.double(), repeats=2).value
+    two = sinkhorn_divergence(x.repeat_interleave(times, dim=0), y, 1.0, repeats=2).value
+    assert one == pytest.approx(two, rel=1e-4)
+    said = str(sinkhorn_divergence(x, y, 1.0, repeats=2))
+    assert "epsilon 1, marginals off by" in said
+
+
+def test_additions_refuse():
+    x = normal(10, 2)
+    with pytest.raises(BadInput, match="takes numbers"):
+        wasserstein1d(x, x)
+    with pytest.raises(BadInput, match="epsilon = 0"):
+        sinkhorn_divergence(x, x, epsilon=0.0)
+    with pytest.raises(BadInput, match="cannot be halved"):
+        max_sliced_wasserstein(x[:5], x)
