@@ -5,7 +5,8 @@ from math import prod
 import pytest
 import torch
 
-from workbench import Rng
+from theory.distributions import GaussianMixture, LowRank
+from workbench import BadInput, Rng
 from workbench.catalogue import load
 from workbench.diffusion import VariancePreserving
 
@@ -52,3 +53,18 @@ def test_second_moments_of_draws(name):
     products = x[:, :, None] * x[:, None]
     z = (products.mean(0) - law.cov()).abs() / (products.std(0) / 20000**0.5).clamp_min(1e-12)
     assert z.max() < 4.8
+
+
+def test_low_rank_takes_a_million_entries_in_single_precision():
+    """Orthonormal columns stay so for the check: sums of a million products are made in double precision."""
+    U = torch.linalg.qr(Rng(0, "columns").normal(torch.empty(10**6, 3, dtype=torch.float64))).Q.float()
+    law = GaussianMixture(
+        [0.4, 0.6], torch.zeros(2, 10**6), LowRank(torch.stack([U, U]), torch.ones(2, 3), 0.01)
+    )
+    t = law.process.time(0.5)
+    x = U[:, 0][None] + 0.0
+    assert torch.allclose(
+        law.score(x, t) / x.norm(), -x / 1.26, rtol=1e-3, atol=1e-5
+    )  # 1 + 0.01 + 0.25 along U
+    with pytest.raises(BadInput, match="orthonormality"):
+        LowRank(1.001 * U[None], torch.ones(1, 3))

@@ -33,7 +33,7 @@ def test_moments_of_a_uniform_torus():
 
 
 def test_error_against_the_smooth_surface():
-    assert EmbeddedTorus().tolerance < 1e-6 and EmbeddedTorus.example(None).tolerance < 1e-6
+    assert EmbeddedTorus().tolerance < 1e-12 and EmbeddedTorus.example(None).tolerance < 1e-9
     assert EmbeddedTorus(thickness=0.02).tolerance > 1e-2
     assert EmbeddedTorus().intrinsic_dim(torch.zeros(2, 3)).tolist() == [2, 2]
 

@@ -19,7 +19,7 @@ class EmbeddedTorus(GaussianMixture):
     card = dict(engine="2-D latent", exact=True, source="")
 
     def __init__(
-        self, R=1.0, r=0.4, thickness=0.1, nodes=(96, 32), dtype=torch.float64, process=None, noise_range=None
+        self, R=1.0, r=0.4, thickness=0.1, nodes=(128, 48), dtype=torch.float64, process=None, noise_range=None
     ):  # fmt: skip
         if not (R > r > 0 and thickness > 0 and min(nodes) >= 3) or dtype.is_complex:
             raise BadInput(
@@ -36,7 +36,7 @@ class EmbeddedTorus(GaussianMixture):
 
     @classmethod
     def example(cls, rng, dtype=torch.float64):
-        return cls(1.0, 0.4, 0.35, (20, 10), dtype)
+        return cls(1.0, 0.4, 0.4, (32, 18), dtype)
 
     def refined(self):
         """The same torus on twice the nodes each way."""
