@@ -1,4 +1,4 @@
-"""A product of circles, the flat torus: curvature inside none, topology of a torus, every formula a Bessel function."""
+"""A product of circles, the flat torus: no curvature, the topology of a torus, every formula a Bessel function."""
 
 from math import log, pi
 

@@ -18,7 +18,7 @@ CLOSE = 2.0  # nodes a thickness along a circle, in its posterior: the error is 
 class Rings(Analytic):
     """x = radii_j u + thickness n in the plane, j with probability w_j, u uniform on the circle, n ~ N(0, I).
 
-    radii: m numbers > 0.  weights: m numbers >= 0 (default: equal).  p_t = sum_j w_j p_{j,t}, each in closed form. The
+    radii: m numbers > 0 (default: the preset `circles2`).  weights: m numbers >= 0 (default: equal).  p_t = sum_j w_j p_{j,t}, each in closed form. The
     posterior under a linear A is the Gaussian mixture on nodes around each ring, closer than the thickness.
     """
 
