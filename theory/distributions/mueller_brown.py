@@ -34,7 +34,7 @@ class MuellerBrown(Grid):
 
     card = dict(engine="grid", exact=True, source="Mueller and Brown 1979")
 
-    def __init__(self, kT=23.0, cells=256, dtype=F64, process=None, noise_range=None):
+    def __init__(self, kT=23.0, cells=512, dtype=F64, process=None, noise_range=None):
         real(dtype, "MuellerBrown")
         if not kT > 0 or cells < 4:
             raise BadInput(f"MuellerBrown: kT = {kT} should be positive, cells = {cells} at least 4")
