@@ -31,23 +31,23 @@ class Estimate:
         return isinstance(getattr(self, name), (int, float))
 
 
-def mean_error(values):
+def averaged(values):
     """Mean and standard error of values: (n,), two floats; the error of one value is not known: nan."""
     values = values.detach().double()
     error = values.std().item() / sqrt(len(values)) if len(values) > 1 else float("nan")
     return values.mean().item(), error
 
 
-def ratio_error(above, below):
+def pooled_ratio(above, below):
     """mean(above) / mean(below) and its standard error by the delta method, for above, below: (n,): two floats."""
     above, below = above.detach().double(), below.detach().double()
     ratio = (above.mean() / below.mean()).item() if below.mean() > 0 else float("nan")
-    error = mean_error(above - ratio * below)[1]
+    error = averaged(above - ratio * below)[1]
     return ratio, error / below.mean().item() if below.mean() > 0 else float("nan")
 
 
-def root_ratio_error(above, below):
+def root_ratio(above, below):
     """sqrt(mean(above) / mean(below)) and its standard error: two floats."""
-    ratio, error = ratio_error(above, below)
+    ratio, error = pooled_ratio(above, below)
     root = sqrt(max(ratio, 0.0)) if torch.isfinite(torch.tensor(ratio)) else ratio
     return root, error / (2 * root) if root > 0 else error

@@ -7,7 +7,7 @@ from typing import ClassVar
 import numpy as np
 import torch
 
-from theory.diagnostics._estimate import Estimate, ratio_error, root_ratio_error
+from theory.diagnostics._estimate import Estimate, pooled_ratio, root_ratio
 from theory.diagnostics._field import coordinates, field, jacobian_of, products, signals, signs
 from workbench._errors import BadInput
 from workbench._rng import Rng
@@ -33,7 +33,7 @@ def conservativity(score, x, t, probes=16, seed=0):
         curl, size = (J - J.mT).double().square().sum((1, 2)), J.double().square().sum((1, 2))
     else:
         curl, size = _probed(f, u, _counted(probes), seed)
-    ratio, error = ratio_error(curl, size)
+    ratio, error = pooled_ratio(curl, size)
     return Asymmetry(ratio / 4, error / 4, len(u), probes)
 
 
@@ -69,7 +69,7 @@ def circulation(score, loop, t):
     gamma = 2 * pi * (s * tangent).sum(2).mean(1)
     length = 2 * pi * (s.norm(dim=2) * tangent.norm(dim=2)).mean(1)
     normalised = gamma / length
-    value, error = root_ratio_error(normalised**2, torch.ones_like(normalised))
+    value, error = root_ratio(normalised**2, torch.ones_like(normalised))
     return Circulation(value, error, m, None, gamma, normalised)
 
 
@@ -107,7 +107,7 @@ def path_gap(score, a, b, corner, t, nodes=32):
     legs = [_leg(score, *ends, t, nodes) for ends in ((a, b), (a, corner), (corner, b))]
     gaps = legs[0][0] - legs[1][0] - legs[2][0]
     lengths = sum(length for _, length in legs)
-    value, error = root_ratio_error((gaps / lengths) ** 2, torch.ones_like(gaps))
+    value, error = root_ratio((gaps / lengths) ** 2, torch.ones_like(gaps))
     return PathGap(value, error, len(gaps), None, gaps, lengths)
 
 
@@ -131,7 +131,7 @@ def energy_gap(score, x, t, origin, nodes=32):
         slope = slope + w * (there.detach() + r * back(u - o))
     s = f(u).detach()
     gap = slope - s
-    value, error = root_ratio_error(gap.square().sum(1), s.square().sum(1))
+    value, error = root_ratio(gap.square().sum(1), s.square().sum(1))
     return EnergyGap(value, error, len(u), None)
 
 

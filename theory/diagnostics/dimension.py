@@ -5,7 +5,7 @@ from typing import ClassVar
 
 import torch
 
-from theory.diagnostics._estimate import Estimate, mean_error
+from theory.diagnostics._estimate import Estimate, averaged
 from theory.diagnostics._field import coordinates, field, jacobian_of, products
 from theory.diagnostics.fokker_planck import _divergence, _rates
 from workbench._errors import BadInput
@@ -32,7 +32,7 @@ def local_dimension(score, x, t, process, probes=None, seed=0):
     f = field(score, x, t)
     spread = _divergence(f, u, probes, seed).detach() + f(u).detach().square().sum(1)
     found = u.shape[1] + float(process.sigma(t)) ** 2 * spread
-    return LocalDimension(*mean_error(found), len(u), probes, found)
+    return LocalDimension(*averaged(found), len(u), probes, found)
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +65,7 @@ def normal_bundle_dimension(score, x, t, process, seed=0):
     k = (spectra[:, :-1] - spectra[:, 1:]).argmax(1, keepdim=True)
     gaps = (spectra.gather(1, k) / spectra.gather(1, k + 1))[:, 0]
     dimensions = d - 1 - k[:, 0]
-    return NormalBundle(*mean_error(dimensions), n, 4 * d, gaps.median().item(), dimensions, gaps, spectra)
+    return NormalBundle(*averaged(dimensions), n, 4 * d, gaps.median().item(), dimensions, gaps, spectra)
 
 
 def jacobian_spectrum(denoise, x, t, k=None, seed=0):
@@ -124,7 +124,7 @@ def mle_dimension(x, k=20):
     """
     T = _neighbours(x, k).values
     found = (k - 2) / torch.log(T[:, -1:] / T[:, :-1]).sum(1)
-    return LocalDimension(*mean_error(found), len(found), None, found)
+    return LocalDimension(*averaged(found), len(found), None, found)
 
 
 def two_nn_dimension(x):
@@ -146,7 +146,7 @@ def local_pca_dimension(x, k=20, share=0.95):
     near = u[_neighbours(x, k).indices]
     s = torch.linalg.svdvals(near - near.mean(1, keepdim=True))
     found = effective_rank(s, share**0.5)
-    return LocalDimension(*mean_error(found), len(u), None, found)
+    return LocalDimension(*averaged(found), len(u), None, found)
 
 
 def _linearised(score, x, u, t, process):

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import torch
 
-from theory.diagnostics._estimate import Estimate, mean_error
+from theory.diagnostics._estimate import Estimate, averaged
 from theory.diagnostics._field import (
     axes,
     coordinates,
@@ -50,7 +50,7 @@ def fokker_planck_residual(score, x, t, process, probes=None, seed=0):
     slope = gradient(lambda v: _divergence(f, v, probes, seed), u)
     r = _time_derivative(lambda t: field(score, x, t)(u), t, _clock(process, t), u)
     r = (r - 0.5 * g2 * slope - g2 * back(s) + rate * (s + back(u))).detach()
-    value, error = mean_error(r.square().sum(1))
+    value, error = averaged(r.square().sum(1))
     size, sigma2 = s.double().square().sum(1).mean().item(), process.sigma(t).item() ** 2
     relative = sqrt(value / size) * 2 * sigma2 / g2 if size > 0 else float("nan")
     return ScoreResidual(value, error, len(u), probes, relative, sigma2**2 * value, signals(r, x))
@@ -73,7 +73,7 @@ def log_density_residual(log_p, x, t, process, probes=None, seed=0):
     the exact Laplacian; else Rademacher, and the value is too large by their variance (see `residual_square`).
     """
     R = _density_residual(log_p, x, t, process, probes, seed)
-    value, error = mean_error(_centred(R).square() * len(R) / max(len(R) - 1, 1))
+    value, error = averaged(_centred(R).square() * len(R) / max(len(R) - 1, 1))
     return DensityResidual(value, error, len(R), probes, R.double().mean().item(), R)
 
 
@@ -93,7 +93,7 @@ def residual_square(log_p, x, t, process, probes=1, seed=0):
     """
     one, two = (_density_residual(log_p, x, t, process, probes, seed, first=k * probes) for k in (0, 1))
     scale = len(one) / max(len(one) - 1, 1)
-    value, error = mean_error(_centred(one) * _centred(two) * scale)
+    value, error = averaged(_centred(one) * _centred(two) * scale)
     plug_in = 0.5 * scale * (_centred(one).square() + _centred(two).square()).mean().item()
     return SquaredResidual(value, error, len(one), 2 * probes, plug_in)
 
@@ -110,7 +110,7 @@ def continuity_residual(velocity, log_p, x, t, clock=None, probes=None, seed=0):
     change = _time_derivative(lambda t: p(u, t), t, float(t) if clock is None else clock, u)
     slope = gradient(lambda u: p(u, t), u)
     R = (change + _divergence(v, u, probes, seed) + (v(u) * slope).sum(1)).detach()
-    value, error = mean_error(_centred(R).square() * len(R) / max(len(R) - 1, 1))
+    value, error = averaged(_centred(R).square() * len(R) / max(len(R) - 1, 1))
     return DensityResidual(value, error, len(R), probes, R.double().mean().item(), R)
 
 

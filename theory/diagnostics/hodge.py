@@ -6,7 +6,7 @@ from typing import ClassVar, NamedTuple
 
 import torch
 
-from theory.diagnostics._estimate import Estimate, ratio_error
+from theory.diagnostics._estimate import Estimate, pooled_ratio
 from theory.diagnostics._field import axes, coordinates, derivative, field, followed
 from workbench._errors import BadInput
 from workbench._rng import Rng
@@ -95,7 +95,7 @@ def hodge_split(score, x, t, basis):
     c = torch.linalg.pinv(G, hermitian=True, rtol=1e-10) @ inner.mean(0)
     gradient = torch.einsum("j,njd->nd", c, grads)
     gauge = s - gradient
-    share, error = ratio_error(gauge.square().sum(1), s.square().sum(1))
+    share, error = pooled_ratio(gauge.square().sum(1), s.square().sum(1))
     return HodgeSplit(share, error, len(u), None, s.square().sum(1).mean().item(), c, gradient, gauge)
 
 

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import torch
 
-from theory.diagnostics._estimate import Estimate, mean_error
+from theory.diagnostics._estimate import Estimate, averaged
 from theory.diagnostics._field import coordinates, field, signals
 from theory.diagnostics.fokker_planck import _divergence, _rates
 from workbench._errors import BadInput
@@ -41,7 +41,7 @@ def ode_log_likelihood(score, x, process, grid, prior_log_prob, probes=None, see
         t = s
         v, spread = _flow(score, x, u, t, process, probes, seed)
     log_prob = (prior_log_prob(signals(u, x)) + total).double()
-    value, error = mean_error(log_prob)
+    value, error = averaged(log_prob)
     return LogLikelihood(value, error, len(u), probes, -value / (u.shape[1] * log(2)), log_prob)
 
 

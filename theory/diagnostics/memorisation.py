@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import torch
 
-from theory.diagnostics._estimate import Estimate, mean_error
+from theory.diagnostics._estimate import Estimate, averaged
 from theory.diagnostics._field import coordinates
 from workbench._errors import BadInput
 
@@ -87,7 +87,7 @@ def halves_similarity(first, second, train=None, centre=0.0):
         seen = _unit(train - centre).mT
         nearest = 0.5 * ((a @ seen).amax(1) + (b @ seen).amax(1)).mean().item()
     n = len(a)
-    return Halves(*mean_error(cosines), n, None, every / (n * (n - 1)), nearest)
+    return Halves(*averaged(cosines), n, None, every / (n * (n - 1)), nearest)
 
 
 def _apart(x, y):
