@@ -52,7 +52,8 @@ def normal_bundle_dimension(score, x, t, process, seed=0):
     """d - k, k the largest drop s_k - s_k+1 of the singular values of scores at alpha x + sigma z: a NormalBundle.
 
     x: (n, *shape) clean data points; 4 d noised copies of each. Near the data scores span the normal space. The mean
-    score of the copies is taken off first. `gap` is the median of `gaps`. Stanczuk et al. 2024.
+    score of the copies is taken off first. `gap` is the median of `gaps`. For data of full dimension the drop is only
+    where their variances fall most: compare with FLIPD. Stanczuk et al. 2024.
     """
     u = coordinates(x)
     n, d = u.shape
