@@ -140,7 +140,7 @@ class Product(Analytic):
     def condition(self, A, y, noise):
         """The exact posterior of x given y = A x + Gaussian noise, a product again, with `log_evidence` = log p(y).
 
-        W A^T R^-1 A W^T has to be diagonal: masks and point-wise gains where W = I, or x seen whole. BadInput otherwise.
+        W A^T R^-1 A W^T has to be diagonal: masks and point-wise gains where W = I, or x seen whole. Else BadInput.
         """
         data = sites(self, A, y, noise, self._analysed, self._synthesised)
         law = (self.pieces, self.shape, self.dtype, self.process, self.noise_range, self.basis)

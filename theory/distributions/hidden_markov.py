@@ -1,4 +1,4 @@
-"""Hidden Markov signals: a chain of states, one Gaussian number for each; all exact by forward and backward messages."""
+"""Hidden Markov signals: a chain of states, one Gaussian number for each; exact by forward and backward messages."""
 
 from itertools import product
 from math import log, pi

@@ -40,7 +40,7 @@ def real(dtype, who):
 class SpikedLaplace(Product):
     """p(x) = prod_i [(1 - lam) delta(x_i) + lam exp(-|x_i| / b) / (2 b)].
 
-    lam: in (0, 1], the share that is not 0.  b: a number or (*shape).  Under noise it has a density for every t > 0; the
+    lam in (0, 1]: the share that is not 0.  b: a number or (*shape).  Under noise it has a density at every t > 0; the
     two sides are y = x / alpha, s = sigma / alpha: exp(-y^2 / 2 s^2) / (4 b) [erfcx((s/b - y/s) / sqrt 2) +
     erfcx((s/b + y/s) / sqrt 2)].  Bohra et al. 2023 (Bernoulli-Laplace increments).
     """

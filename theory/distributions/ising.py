@@ -16,7 +16,7 @@ ENUMERATED = 16  # spins whose 2^16 configurations may be listed
 
 
 class Ising:
-    """p(x) = exp(J sum_(i ~ j) x_i x_j + sum_i h_i x_i) / Z over neighbours on a chain (L,) or a strip (H, W), x_i = +-1.
+    """p(x) = exp(J sum_(i~j) x_i x_j + sum_i h_i x_i) / Z for neighbours on a chain (L,) or a strip (H, W), x_i = +-1
 
     J: coupling over temperature.  field h: a number or (*shape).  Free borders; H <= 10, for the columns are a Markov
     chain of 2^H states: 4^H W operations for a row. Spins are float64 of +-1. It is a law of tokens, without a score:
@@ -93,7 +93,7 @@ class Ising:
         return 2 * self.conditionals(torch.zeros(1, *self.shape, dtype=F64))[0] - 1
 
     def sample(self, n, seed, stream=None, first=0, given=None):
-        """n independent draws, (n, *shape), of p(x | x_seen) where given: (*shape) is +-1 at some sites and 0 elsewhere."""
+        """n independent draws, (n, *shape), of p(x | x_seen) where given (*shape) is +-1 at some sites, else 0."""
         given = torch.zeros(self.shape, dtype=F64) if given is None else given
         u = Rng(seed, stream or self.stream, first=first).uniform(n, self.size[1])
         messages, _ = self._forward(given[None])
