@@ -70,9 +70,7 @@ def test_each_planted_error_is_seen_in_its_column(clean):
     # 2 e sigma^2 / v in each direction of variance v, and the empty one, where v = sigma^2, holds nearly all of the score
     assert scaled.values["residual"][-1] == pytest.approx(0.4, rel=0.05)
     assert max(scaled.values["asymmetry"]) < 1e-20
-    assert any(
-        abs(v - 1) > 5 * e for v, e in zip(scaled.values["trace"], scaled.errors["trace"], strict=True)
-    )
+    assert scaled.values["trace"][0] < 0  # D = -0.2 x across the data
 
 
 class Shrink(nn.Module):
@@ -99,7 +97,7 @@ def test_a_network_in_single_precision():
     assert max(right.values["residual"]) < 0.02 < 0.1 < max(wrong.values["residual"])
     for found, error in zip(right.values["trace"], right.errors["trace"], strict=True):
         assert abs(found - 1) < 5 * error + 0.01
-    assert wrong.values["trace"][-1] > 2  # at little noise, shrinking costs far more than J admits
+    assert wrong.values["trace"][-1] < 0.5  # at little noise, shrinking costs far more than J admits
 
 
 def test_without_signals_it_makes_its_own():

@@ -89,11 +89,11 @@ def _mse(level):
 
 
 def _trace(level):
-    """E ||D - x_0||^2 / (sigma^2 / alpha) E tr J, 1 for the posterior mean of the law of x."""
+    """(sigma^2 / alpha) E tr J / E ||D - x_0||^2, 1 for the posterior mean of the law of x."""
     process = level.prior.process
     scale = float(process.sigma(level.t)) ** 2 / float(process.alpha(level.t))
     spread = divergence(level.prior.denoise, level.noised, level.t, level.probes, level.seed)
-    return pooled_ratio(_misses(level), scale * spread)
+    return pooled_ratio(scale * spread, _misses(level))
 
 
 def _score_error(level):
@@ -119,7 +119,7 @@ MEASURES = {
     "residual": Measure(_residual, "relative Fokker-Planck residual", 0.0, True),
     "score_error": Measure(_score_error, "relative score error", 0.0, True),
     "mse": Measure(_mse, "denoising MSE per coordinate", log=True),
-    "trace": Measure(_trace, "MSE / posterior variance of J", 1.0),
+    "trace": Measure(_trace, "posterior variance of dD/dx / MSE", 1.0),
     "rank": Measure(_rank, "effective rank of dD/dx"),
     "flipd": Measure(_flipd, "FLIPD"),
     "normal_bundle": Measure(_normal_bundle, "normal-bundle dimension"),
