@@ -223,6 +223,16 @@ def test_the_split_sample_has_no_bias_and_an_honest_error():
     assert values.std().item() == pytest.approx(np.mean([e.error for e in found]), rel=0.5)
 
 
+def test_the_error_far_from_zero():
+    law, found = Gaussian(torch.zeros(2, **f64), 1.0), []
+    for s in range(100):
+        x = law.sample(200, s)
+        found.append(gradient_error(lambda x, t: 1.5 * law.score(x), x, None, quadratics))
+    values = torch.tensor([e.value for e in found])
+    assert abs(values.mean() - 0.5) < 5 * values.std() / 10
+    assert values.std().item() == pytest.approx(np.mean([e.error for e in found]), rel=0.3)
+
+
 def test_features_know_their_derivatives():
     x = normal(5, 3)
     basis = fourier_features(x, 7, 1.3)

@@ -102,6 +102,23 @@ def test_the_interval_holds_the_distance_between_the_laws():
     assert hits >= 50
 
 
+@pytest.mark.parametrize("distance", [mmd, energy_distance])
+def test_the_width_of_the_interval(distance):
+    found = [
+        distance(normal(250, 2, seed=2 * s), normal(250, 2, seed=2 * s + 1) + 1.0, repeats=3)
+        for s in range(100)
+    ]
+    spread = torch.tensor([gap.square for gap in found]).std().item()
+    widths = [(gap.interval[1] ** 2 - gap.interval[0] ** 2) / 3.92 for gap in found]
+    assert sum(widths) / 100 == pytest.approx(spread, rel=0.25)
+
+
+def test_held_out_means_held_out():
+    gaps = [c2st(normal(40, 6, seed=2 * s), normal(40, 6, seed=2 * s + 1), repeats=5) for s in range(40)]
+    values = torch.tensor([gap.value for gap in gaps])
+    assert abs(values.mean() - 0.5) < 5 * values.std() / 40**0.5 < 0.08
+
+
 def test_a_law_gives_the_floor():
     law = Gaussian(torch.zeros(2, **f64), 1.0)
     x, y = law.sample(80, 1, stream="x"), law.sample(80, 2, stream="y")

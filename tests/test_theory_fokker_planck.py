@@ -63,9 +63,18 @@ def test_a_scaled_score_of_a_gaussian():
     found = fokker_planck_residual(lambda x, t: (1 + e) * law.score(x, t), x, t, law.process)
     assert torch.allclose(found.vectors, -2 * t * (1 + e) * e * x / v**2, atol=1e-10)
     assert found.relative == pytest.approx(2 * e * t**2 / v, rel=1e-8)
+    assert found.relative_error < 1e-6  # r is a multiple of s: nothing of it depends on the points
     want = d * (2 * t * (1 + e) * e) ** 2 / v**3
     assert abs(found.value - want) < 5 * found.error < want
     assert found.weighted == pytest.approx(t**4 * found.value)
+
+
+def test_the_error_of_the_relative_residual():
+    law, t = mixture(), 0.6
+    wrong = lambda x, t: law.score(x, t) + 0.5 * torch.sin(x)
+    found = [fokker_planck_residual(wrong, law.at(t).sample(80, s), t, law.process) for s in range(60)]
+    spread = torch.tensor([f.relative for f in found]).std().item()
+    assert sum(f.relative_error for f in found) / 60 == pytest.approx(spread, rel=0.3)
 
 
 def test_a_consistent_score_may_be_wrong():

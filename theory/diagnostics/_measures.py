@@ -58,7 +58,7 @@ def _residual(level):
     probes = None if level.d <= EXACT_LIMIT else 4
     x, process = level.noised[:64], level.prior.process
     found = fokker_planck_residual(level.prior.score, x, level.t, process, probes, level.seed)
-    return found.relative, 0.5 * found.relative * found.error / found.value if found.value > 0 else 0.0
+    return found.relative, found.relative_error
 
 
 def _rank(level):

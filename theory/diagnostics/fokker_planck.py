@@ -1,12 +1,11 @@
 """Residuals of the equations that scores, log-densities and velocities of a diffusion obey."""
 
 from dataclasses import dataclass
-from math import sqrt
 from typing import ClassVar
 
 import torch
 
-from theory.diagnostics._estimate import Estimate, averaged
+from theory.diagnostics._estimate import Estimate, averaged, root_ratio
 from theory.diagnostics._field import (
     axes,
     coordinates,
@@ -25,12 +24,13 @@ from workbench._errors import BadInput
 @dataclass(frozen=True, eq=False)
 class ScoreResidual(Estimate):
     """value: E ||r||^2.  relative: sqrt(E ||r||^2 / E ||s||^2) over d log kappa / dt: the change of the score that its
-    own equation does not explain, per unit of log(sigma / alpha), beside the score.  weighted: sigma^4 E ||r||^2.
+    own equation does not explain, per unit of log(sigma / alpha), beside the score.  relative_error: of that.  weighted: sigma^4 E ||r||^2.
     vectors: r at the points, (n, *shape)."""
 
     name: ClassVar[str] = "Fokker-Planck residual"
 
     relative: float
+    relative_error: float
     weighted: float
     vectors: torch.Tensor
 
@@ -51,9 +51,9 @@ def fokker_planck_residual(score, x, t, process, probes=None, seed=0):
     r = _time_derivative(lambda t: field(score, x, t)(u), t, _clock(process, t), u)
     r = (r - 0.5 * g2 * slope - g2 * back(s) + rate * (s + back(u))).detach()
     value, error = averaged(r.square().sum(1))
-    size, sigma2 = s.double().square().sum(1).mean().item(), process.sigma(t).item() ** 2
-    relative = sqrt(value / size) * 2 * sigma2 / g2 if size > 0 else float("nan")
-    return ScoreResidual(value, error, len(u), probes, relative, sigma2**2 * value, signals(r, x))
+    sigma2 = float(process.sigma(t)) ** 2
+    relative = (2 * sigma2 / g2 * v for v in root_ratio(r.square().sum(1), s.square().sum(1)))
+    return ScoreResidual(value, error, len(u), probes, *relative, sigma2**2 * value, signals(r, x))
 
 
 @dataclass(frozen=True, eq=False)
