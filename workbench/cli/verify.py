@@ -9,51 +9,58 @@ from workbench.cli import Parser
 
 
 def main(argv):
-    """`workbench verify [CLAIM ...] [--tier N] [--seed S] [--plot DIR] [--json]`; status 1 if a claim does not hold or
-    a control does not break."""
-    parser = Parser("workbench verify", description=__doc__)
-    parser.add_argument(
-        "claims", nargs="*", metavar="CLAIM", help="an id, a code (B1), a letter (B), a file or a topic; all"
-    )
-    parser.add_argument(
-        "--tier",
-        type=int,
-        choices=range(4),
-        help="all tiers up to it: 0 identities, 1 Monte Carlo, 2 minutes, 3 trains a network "
-        "(default 1; a claim named by itself runs whatever its tier)",
-    )
-    parser.add_argument("--seed", type=int, default=0, help="of every draw (0)")
-    parser.add_argument(
-        "--plot", metavar="DIR", help="a figure and a JSON file a claim, and an index, in DIR"
-    )
-    parser.add_argument(
-        "--details", action="store_true", help="every row and control, not the tightest alone"
-    )
-    parser.add_argument("--json", action="store_true", help="one JSON list, every row and control")
-    args = parser.parse_args(argv)
+    """Check the chosen claims one by one; status 1 if one does not hold or a control does not break."""
+    args = flags().parse_args(argv)
     if args.seed < 0:
         raise BadInput(f"--seed = {args.seed} should not be negative")
     chosen = chosen_claims(args.claims, args.tier)
-    folder = made(args.plot)
+    folder, home = made("--plot", args.plot), made("--page", args.page)
     findings = []
     for entry in chosen:
-        finding = verified(entry, args.seed)
-        findings.append(finding)
+        findings.append(verified(entry, args.seed))
         if folder is not None:
-            write(folder, finding)
+            write(folder, findings[-1])
         if not args.json:
-            if len(findings) == 1 and not args.details:
-                print(header(), flush=True)
-            print(finding.block() if args.details else line(finding), flush=True)
-    if folder is not None:
-        from theory.claims._page import index
-
-        index(folder)
+            tell(findings, args.details)
+    pages(folder, home, findings)
     if args.json:
         print(json.dumps([finding.json() for finding in findings], indent=1))
     else:
         print(verdict(findings))
     return 0 if all(f.holds and f.control_fails for f in findings) else 1
+
+
+def flags():
+    """`workbench verify [CLAIM ...] [--tier N] [--seed S] [--plot DIR] [--page DIR] [--details] [--json]`."""
+    parser = Parser("workbench verify", description=__doc__)
+    add = parser.add_argument
+    add("claims", nargs="*", metavar="CLAIM", help="an id, a code (B1), a letter (B), a file or a topic; all")
+    tiers = "0 identities, 1 Monte Carlo, 2 minutes, 3 trains a network"
+    known = f"all tiers up to it: {tiers} (default 1; a claim named by itself runs whatever its tier)"
+    add("--tier", type=int, choices=range(4), help=known)
+    add("--seed", type=int, default=0, help="of every draw (0)")
+    add("--plot", metavar="DIR", help="a figure and a JSON file a claim, and an index, in DIR")
+    add("--page", metavar="DIR", help="bring DIR/claims.md and its figures up to date")
+    add("--details", action="store_true", help="every row and control, not the tightest alone")
+    add("--json", action="store_true", help="one JSON list, every row and control")
+    return parser
+
+
+def tell(findings, details):
+    """The last finding, on a line of the table or in full."""
+    if len(findings) == 1 and not details:
+        print(header(), flush=True)
+    print(findings[-1].block() + "\n" if details else line(findings[-1]), flush=True)
+
+
+def pages(folder, home, findings):
+    """The index of --plot and the page of --page, where they are asked for."""
+    from theory.claims import _page
+
+    if folder is not None:
+        _page.index(folder)
+    if home is not None:
+        _page.page(home, findings)
 
 
 def chosen_claims(words, tier):
@@ -81,13 +88,13 @@ def verified(entry, seed):
     return load("claims", entry.name)().verify(entry.name, seed)
 
 
-def made(folder):
-    """The folder of --plot, there and writable, or None."""
+def made(flag, folder):
+    """A folder of figures, there and writable, or None."""
     if folder is None:
         return None
     path = Path(folder)
     if path.exists() and not path.is_dir():
-        raise BadInput(f"--plot = {folder} is a file; name a folder")
+        raise BadInput(f"{flag} = {folder} is a file; name a folder")
     path.mkdir(parents=True, exist_ok=True)
     return path
 
