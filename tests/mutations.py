@@ -21,14 +21,14 @@ MIXTURE = "theory/distributions/mixture.py"
 MUTATIONS = {
     "mixture-score-sign": Mutation(
         MIXTURE,
-        "return (torch.softmax(log_w, 1)[..., None] * g).sum(1).reshape(x.shape)",
-        "return -(torch.softmax(log_w, 1)[..., None] * g).sum(1).reshape(x.shape)",
+        "return -self.covariances.pulled(lambda c: 1 / level(c), torch.softmax(log_w, 1), offsets)",
+        "return self.covariances.pulled(lambda c: 1 / level(c), torch.softmax(log_w, 1), offsets)",
         ("A2",),
     ),
     "mixture-noise-level": Mutation(
         MIXTURE,
-        "level = lambda c: alpha**2 * c + sigma**2  # noqa: E731",
-        "level = lambda c: alpha**2 * c + sigma  # noqa: E731",
+        "return alpha, lambda c: alpha**2 * c + sigma**2",
+        "return alpha, lambda c: alpha**2 * c + sigma",
         ("A1",),
     ),
 }

@@ -1,12 +1,14 @@
 """Covariances of K components as functions of their eigenvalues: one factorisation serves every noise level.
 
 `apply(f, v)` is f(C_k) v for v: (n, K, d), f acting on eigenvalues; `mixed(f, rho, v)` is sum_k rho_k f(C_k) v for v:
-(n, d) and rho: (n, K); `trace(f)` is sum_i f(c_ki): (K,); `affine(a, b)` is a C_k + b I; `pick(k)` is one component;
+(n, d) and rho: (n, K); of the offsets x - m_k of x: (n, d) from K means, made once by `offsets(x, m)`, `quadratic(f, offsets)`
+is <x - m_k, f(C_k)(x - m_k)>: (n, K) and `pulled(f, rho, offsets)` is sum_k rho_k f(C_k)(x - m_k): (n, d); `trace(f)` is sum_i f(c_ki): (K,); `affine(a, b)` is a C_k + b I; `pick(k)` is one component;
 `dense()` is (K, d, d). Covariances are per real component.
 """
 
 from dataclasses import dataclass
 from math import prod
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,8 +16,21 @@ from torch import Tensor
 from workbench._errors import BadInput
 
 
+class _Form:
+    """What every form can do by way of (n, K, d) offsets."""
+
+    def offsets(self, x, m):
+        return x[:, None] - m
+
+    def quadratic(self, f, offsets):
+        return (offsets.conj() * self.apply(f, offsets)).real.sum(-1)
+
+    def pulled(self, f, rho, offsets):
+        return (rho[..., None].to(offsets.dtype) * self.apply(f, offsets)).sum(1)
+
+
 @dataclass(frozen=True, eq=False)
-class Isotropic:
+class Isotropic(_Form):
     """C_k = c_k I.  c: (K,) >= 0.  d: the dimension."""
 
     c: Tensor
@@ -44,7 +59,7 @@ class Isotropic:
 
 
 @dataclass(frozen=True, eq=False)
-class Diagonal:
+class Diagonal(_Form):
     """C_k = diag(c_k).  c: (K, d) >= 0."""
 
     c: Tensor
@@ -72,7 +87,7 @@ class Diagonal:
 
 
 @dataclass(frozen=True, eq=False)
-class Full:
+class Full(_Form):
     """C_k = Q_k diag(c_k) Q_k^H.  c: (K, d) >= 0, Q: (K, d, d) unitary; `Full.of(C)` factors (K, d, d)."""
 
     c: Tensor
@@ -109,8 +124,20 @@ class Full:
         return self.c.min(), self.c.max()
 
 
+BLOCK = 8192  # coordinates of a low-rank component that are worked on at once
+
+
+class _Inside(NamedTuple):
+    """Offsets from K means as low-rank covariances see them."""
+
+    x: Tensor
+    m: Tensor
+    squares: Tensor
+    inside: Tensor
+
+
 @dataclass(frozen=True, eq=False)
-class LowRank:
+class LowRank(_Form):
     """C_k = U_k diag(lam_k) U_k^H + delta_k I, never formed.
 
     U: (K, d, r) with orthonormal columns (checked), lam: (K, r) >= 0, delta: a variance, one number or (K,), >= 0.
@@ -148,6 +175,36 @@ class LowRank:
         gain = f(self.lam + self._floor[:, None]) - low[:, None]
         return (rho @ low)[:, None] * v + torch.einsum("kdr,nkr->nd", self.U, rho[..., None] * gain * inside)
 
+    def _blocks(self, x, m):
+        """x, m and U by blocks of coordinates that stay in the cache."""
+        return zip(x.split(BLOCK, 1), m.split(BLOCK, 1), self.U.split(BLOCK, 1), strict=True)
+
+    def offsets(self, x, m):
+        """Squares |x - m_k|^2: (n, K) and coordinates U_k^H (x - m_k): (n, K, r), without anything of (n, K, d)."""
+        squares, inside = 0.0, 0.0
+        for x_b, m_b, U_b in self._blocks(x, m):
+            d = x_b - m_b[:, None]  # (K, n, block)
+            squares = squares + torch.linalg.vecdot(d, d).real
+            inside = inside + d @ U_b.conj()
+        return _Inside(x, m, squares.mT, inside.transpose(0, 1))
+
+    def quadratic(self, f, offsets):
+        low = f(self._floor)
+        gain = f(self.lam + self._floor[:, None]) - low[:, None]
+        return low * offsets.squares + (gain * (offsets.inside.conj() * offsets.inside).real).sum(-1)
+
+    def pulled(self, f, rho, offsets):
+        low = f(self._floor)
+        gain = f(self.lam + self._floor[:, None]) - low[:, None]
+        share = (rho * low).to(offsets.m.dtype)
+        inside = (rho[..., None] * gain * offsets.inside).flatten(1)
+        both, total = torch.cat([-share, inside], 1), share.sum(1, keepdim=True)
+        blocks = [
+            torch.addmm(total * x_b, both, torch.cat([m_b, U_b.mT.flatten(0, 1)]))
+            for x_b, m_b, U_b in self._blocks(offsets.x, offsets.m)
+        ]
+        return torch.cat(blocks, 1)
+
     def trace(self, f):
         d, r = self.U.shape[-2:]
         return (d - r) * f(self._floor) + f(self.lam + self._floor[:, None]).sum(-1)
@@ -168,7 +225,7 @@ class LowRank:
 
 
 @dataclass(frozen=True, eq=False)
-class Spectral:
+class Spectral(_Form):
     """C = F^H diag(P) F for the unitary FFT F over the axes of `spectrum`: a stationary covariance, one component.
 
     spectrum: (*shape) >= 0, in FFT order (zero frequency first); for real signals P(-k) = P(k).

@@ -62,15 +62,22 @@ class GaussianMixture(Analytic):
     def _components_per_entry(self):
         return 2 if self.dtype.is_complex else 1
 
+    def _levels(self, t):
+        """alpha, and c -> alpha^2 c + sigma^2."""
+        alpha, sigma = (1.0, 0.0) if t is None else (self.process.alpha(t), self.process.sigma(t))
+        return alpha, lambda c: alpha**2 * c + sigma**2
+
+    def _log_det(self, level):
+        """log det(2 pi B_k) over the real components, (K,)."""
+        c = self._components_per_entry
+        return c * (self.covariances.trace(lambda e: torch.log(level(e))) + self.dimension * log(2 * pi))
+
     def _noised(self, x, t):
         """Component scores g_k: (n, K, d), log(w_k N_k): (n, K) and offsets x - alpha m_k at time t."""
-        alpha, sigma = (1.0, 0.0) if t is None else (self.process.alpha(t), self.process.sigma(t))
-        level = lambda c: alpha**2 * c + sigma**2  # noqa: E731
+        alpha, level = self._levels(t)
         d = x.flatten(1)[:, None] - alpha * self._flat
         g = -self.covariances.apply(lambda c: 1 / level(c), d)
-        c = self._components_per_entry
-        log_det = c * self.covariances.trace(lambda e: torch.log(level(e)))
-        log_n = 0.5 * real_inner(d, g)[..., 0] - 0.5 * (log_det + c * self.dimension * log(2 * pi))
+        log_n = 0.5 * (real_inner(d, g)[..., 0] - self._log_det(level))
         return g, torch.log(self.weights) + log_n, d
 
     def _denoised(self, x, t):
@@ -80,23 +87,36 @@ class GaussianMixture(Analytic):
         shrink = self.covariances.apply(lambda c: alpha * c / (alpha**2 * c + sigma**2), d)
         return self._flat + shrink, torch.softmax(log_w, 1)[..., None].to(d.dtype), g
 
+    def _weighed(self, x, t):
+        """log(w_k N_k): (n, K) and the offsets x - alpha m_k, in the form that the covariances make of them."""
+        alpha, level = self._levels(t)
+        offsets = self.covariances.offsets(x.flatten(1), alpha * self._flat)
+        square = self.covariances.quadratic(lambda c: 1 / level(c), offsets)
+        return torch.log(self.weights) - 0.5 * (square + self._log_det(level)), offsets
+
     def log_prob(self, x, t=None):
         """log p_t(x), (n,); t=None for the law itself (all covariances positive definite then)."""
-        return torch.logsumexp(self._noised(x, t)[1], 1)
+        return torch.logsumexp(self._weighed(x, t)[0], 1)
 
     def responsibilities(self, x, t=None):
         """The posterior probability of each component given x_t = x, (n, K)."""
-        return torch.softmax(self._noised(x, t)[1], 1)
+        return torch.softmax(self._weighed(x, t)[0], 1)
 
     def score(self, x, t=None):
-        """sum_k rho_k g_k with g_k = -B_k^{-1} (x - alpha m_k); t=None for the law itself."""
-        g, log_w, _ = self._noised(x, t)
-        return (torch.softmax(log_w, 1)[..., None] * g).sum(1).reshape(x.shape)
+        """-sum_k rho_k B_k^{-1} (x - alpha m_k); t=None for the law itself."""
+        _, level = self._levels(t)
+        log_w, offsets = self._weighed(x, t)
+        return -self.covariances.pulled(lambda c: 1 / level(c), torch.softmax(log_w, 1), offsets).reshape(
+            x.shape
+        )
 
     def denoise(self, x, t):
         """E[x0 | x_t = x] = sum_k rho_k (m_k + alpha C_k B_k^{-1} (x - alpha m_k))."""
-        x0, rho, _ = self._denoised(x, t)
-        return (rho * x0).sum(1).reshape(x.shape)
+        alpha, level = self._levels(t)
+        log_w, offsets = self._weighed(x, t)
+        rho = torch.softmax(log_w, 1)
+        shrunk = self.covariances.pulled(lambda c: alpha * c / level(c), rho, offsets)
+        return (rho.to(self._flat.dtype) @ self._flat + shrunk).reshape(x.shape)
 
     def denoiser_jvp(self, x, t, v):
         """sum_k rho_k [alpha C_k B_k^{-1} v + xhat_k Re<g_k - s, v>], finite as sigma -> 0."""
