@@ -32,7 +32,7 @@ class MolrgDenoiser(Claim):
     """
 
     card = dict(code="E1", tier=0, topic="low-dimensional-structure", paper="2409.02426",
-                source="Wang et al. 2024, lemma on the MoLRG denoiser", found="")  # fmt: skip
+                source="Wang et al. 2024", found="")  # fmt: skip
     sigmas, margin = (0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 0.95), 1e-10
 
     def measure(self, seed):
@@ -114,7 +114,7 @@ class MolrgJacobianRank(Claim):
     """
 
     card = dict(code="E5", tier=1, topic="low-dimensional-structure", paper="2409.02426",
-                source="Wang et al. 2024, figure of the Jacobian's rank", found="")  # fmt: skip
+                source="Wang et al. 2024", found="")  # fmt: skip
     sigmas, delta, n = (0.005, 0.05, 0.1, 0.3, 0.6, 0.9, 0.99), 0.05, 64
     seen = (48, 47, 45, 6, 7.6, 16.8, 18)
 
@@ -172,7 +172,7 @@ class JacobianSteering(Claim):
     """
 
     card = dict(code="E6", tier=0, topic="low-dimensional-structure", paper="2409.02426",
-                source="Wang et al. 2024, section on controllable editing", found="")  # fmt: skip
+                source="Wang et al. 2024", found="")  # fmt: skip
     sigma, n, delta, deep = 0.1, 24, 0.05, 0.001
 
     def measure(self, seed):

@@ -46,7 +46,7 @@ class DsmEqualsPca(Claim):
     """
 
     card = dict(code="E2", tier=0, topic="low-dimensional-structure", paper="2409.02426",
-                source="Wang et al. 2024, theorem on K = 1", found="")  # fmt: skip
+                source="Wang et al. 2024", found="")  # fmt: skip
     d, r, n, times, weights = 12, 3, 40, (0.05, 0.3, 1.0, 2.0), (1.0, 0.3, 4.0, 2.0)
 
     def measure(self, seed):
@@ -135,7 +135,7 @@ class PcaPhaseTransition(Claim):
     """
 
     card = dict(name="pca-phase-transition", code="E3", tier=1, topic="low-dimensional-structure", paper="2409.02426",
-                source="Wang et al. 2024, theorem on K = 1",
+                source="Wang et al. 2024",
                 found="The constants below the fraction differ between versions of the paper and are not tested.")  # fmt: skip
     d, ranks, ratios, repeats = 48, (3, 6, 12), (1.0, 1.5, 2.0, 3.0, 4.0), 60
     seen = dict(below=(1.43, 1.49, 1.59), at=(0.76, 0.85, 0.87), twice=(0.24, 0.21, 0.17))
@@ -203,7 +203,7 @@ class DsmEqualsKsubspaces(Claim):
     """
 
     card = dict(code="E4", tier=1, topic="low-dimensional-structure", paper="2409.02426",
-                source="Wang et al. 2024, theorem on K > 1", found="")  # fmt: skip
+                source="Wang et al. 2024", found="")  # fmt: skip
     d, K, r, counts, few = 48, 3, 6, (6, 9, 12, 24, 60), (4, 12, 40)
     t = 0.3
 
