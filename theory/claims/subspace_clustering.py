@@ -189,7 +189,8 @@ class PcaPhaseTransition(Claim):
         right.set_xticks(range(len(self.counts)), [str(n) for n in self.counts], fontsize=7)
         right.set_yticks(range(len(self.ranks)), [str(r) for r in self.ranks])
         right.set(xlabel="N", ylabel="r")
-        figure.colorbar(image, ax=right, label="share with distance < 0.5")
+        bar = figure.colorbar(image, ax=right, label="share of data sets")
+        bar.ax.set_title("distance < 0.5", fontsize=7)
 
 
 class DsmEqualsKsubspaces(Claim):

@@ -118,8 +118,7 @@ class Trajectory2dRotation(Claim):
         m.two = (energy[:, :2].sum(1) / energy.sum(1)).mean().item()
         m.drawn = [self._in_plane(p[0]) for p in (paths, noisy)]
         flat = Gaussian(0 * lam, (torch.arange(self.d) < 5).to(FLOAT64), VP2)
-        start = VP2.sigma(5.0) * x[:, : self.d] / FAR
-        m.flat = outside(path(flat, start, quadratic(5.0, 1e-2, 100))).max().item()
+        m.flat = outside(path(flat, x / FAR, quadratic(5.0, 1e-2, 100))).max().item()
         m.rotation = self._rotation(seed)
         return m
 
