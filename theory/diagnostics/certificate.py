@@ -75,34 +75,42 @@ class Certificate:
         )
         return json.dumps(whole, indent=1)
 
-    def plot(self):
-        """A matplotlib figure: one panel a measure over sigma / alpha, one standard error, dashed where ideal."""
+    def plot(self, *beside):
+        """A matplotlib figure: one panel a measure over sigma / alpha, one standard error, dashed where ideal.
+
+        beside: certificates of other priors, such as the exact law, drawn into the same panels."""
         from matplotlib.figure import Figure
 
-        shown = [k for k in MEASURES if any(not isnan(v) for v in self.values[k])]
+        everyone = (self, *beside)
+        shown = [k for k in MEASURES if any(not isnan(v) for c in everyone for v in c.values[k])]
         columns = min(3, len(shown))
         lines = -(-len(shown) // columns)
         figure = Figure(figsize=(4 * columns, 2.9 * lines), layout="constrained")
-        for k, ax in zip(
-            shown, figure.subplots(lines, columns, squeeze=False, sharex=True).flat, strict=False
-        ):
-            self._panel(ax, k)
+        panels = figure.subplots(lines, columns, squeeze=False, sharex=True).flat
+        for k, ax in zip(shown, panels, strict=False):
+            _panel(ax, k, everyone)
         for ax in figure.axes[len(shown) :]:
             ax.set_axis_off()
-        figure.suptitle(f"{self.name}, signals {self.shape}, n = {self.n}")
+        if beside:
+            figure.axes[0].legend(fontsize=8)
+        figure.suptitle(f"{' beside '.join(c.name for c in everyone)}, signals {self.shape}, n = {self.n}")
         return figure
 
-    def _panel(self, ax, name):
-        measure, errors = MEASURES[name], [0.0 if isnan(e) else e for e in self.errors[name]]
-        ax.errorbar(self.levels, self.values[name], errors, marker="o", markersize=4, capsize=2)
-        ax.set_xscale("log")
-        if measure.log and any(v > 0 for v in self.values[name]):
-            ax.set_yscale("log", nonpositive="mask")
-        elif not isnan(measure.ideal):
-            ax.axhline(measure.ideal, color="0.5", linestyle="--", linewidth=1)
-        ax.set_title(measure.title, fontsize=10)
-        ax.set_xlabel("noise level sigma / alpha (units of the signal)", fontsize=8)
-        ax.grid(alpha=0.3)
+
+def _panel(ax, name, certificates):
+    """One measure of several priors."""
+    measure = MEASURES[name]
+    for c in certificates:
+        errors = [0.0 if isnan(e) else e for e in c.errors[name]]
+        ax.errorbar(c.levels, c.values[name], errors, marker="o", markersize=4, capsize=2, label=c.name)
+    ax.set_xscale("log")
+    if measure.log and any(v > 0 for c in certificates for v in c.values[name]):
+        ax.set_yscale("log", nonpositive="mask")
+    elif not isnan(measure.ideal):
+        ax.axhline(measure.ideal, color="0.5", linestyle="--", linewidth=1)
+    ax.set_title(measure.title, fontsize=10)
+    ax.set_xlabel("noise level sigma / alpha (units of the signal)", fontsize=8)
+    ax.grid(alpha=0.3)
 
 
 def report(prior, x=None, n=256, seed=0, exact=None, train=None, levels=7):
