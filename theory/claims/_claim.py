@@ -150,6 +150,8 @@ class Finding:
 
         figure = Figure(figsize=(5.6, 3.9), layout="constrained")
         self.claim.plot(self.measured, figure)
+        for ax in figure.axes:
+            _legible(ax)
         if not figure.get_suptitle():
             figure.suptitle(f"{self.code}  {self.name}", fontsize=10)
         return figure
@@ -185,6 +187,17 @@ class Finding:
     def statement(self):
         """The first sentence of the claim's docstring."""
         return " ".join((self.claim.__doc__ or "").strip().split("\n\n")[0].split())
+
+
+def _legible(ax):
+    """On a short logarithmic axis of few points, ticks at the points and not at 2, 3, 4, ... of each decade."""
+    low, high = ax.get_xlim()
+    if ax.get_xscale() != "log" or low <= 0 or high / low > 150:
+        return
+    points = sorted({float(v) for line in ax.get_lines()[:1] for v in line.get_xdata() if v > 0})
+    if 1 < len(points) <= 7:
+        ax.set_xticks(points, [f"{v:g}" for v in points], fontsize=8)
+        ax.set_xticks([], minor=True)
 
 
 @dataclass(frozen=True)

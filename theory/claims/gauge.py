@@ -154,7 +154,7 @@ class GaugeExactSampling(Claim):
             yield at_most(f"rotation omega = {omega:g}: sliced W2 and 1.5 floors", gap.value, 1.5 * gap.floor)
 
     def plot(self, m, figure):
-        left, middle, right = figure.subplots(1, 3)
+        left, middle, right = figure.subplots(1, 3, width_ratios=(1.3, 1, 1))
         left.plot(self.kappas, [v.mean() for v in m.gauge.values()], "o-", label="gauge kappa A s")
         left.plot(
             self.omegas,
@@ -171,7 +171,8 @@ class GaugeExactSampling(Claim):
             (right, m.picture[1], "rotation, omega = 1"),
         ):
             ax.plot(*x.mT, ".", ms=1.5, color="C0" if ax is middle else "tab:red")
-            ax.set(title=title, xlabel="x1", xlim=(-4, 4), ylim=(-4, 4), aspect="equal")
+            ax.set_title(title, fontsize=8)
+            ax.set(xlabel="x1", xlim=(-4, 4), ylim=(-4, 4), aspect="equal")
 
 
 def _w2(x, y):

@@ -405,16 +405,16 @@ class FpConsistentWrongScore(Claim):
 
 
 class FpRegulariserTradeoff(Claim):
-    """Adding w |R|^2 to the denoising loss of a potential network lowers W2 between its ODE and SDE samples, at a cost in the loss.
+    """Adding w |R|^2 to the denoising loss of a potential network lowers W2 between its ODE and SDE samples.
 
-    R vanishes only for consistent potentials (`fp-residual-w2-bound`), so weight on it buys a smaller gap; the loss it competes
-    with is what ties the network to the data. Left: gap, mean R^2 and loss of networks trained on blob-9 with w = 0, 0.1, 1.
-    Right: the gap falls by at least 30 %, R^2 by 3, and the loss rises. With R taken at shuffled times there is no such fall.
+    R vanishes only for consistent potentials (`fp-residual-w2-bound`), so weight on it buys a smaller gap. Left:
+    gap (sliced W2, its floor taken off) and mean R^2 of networks trained on blob-9 with w = 0, 0.1, 1, on t in [0.001, 3] with R^2
+    weighted by sigma^4. Right: the gap falls by at least 30 %, R^2 by 3. With R taken at shuffled times there is no such fall.
     """
 
     card = dict(code="B5", tier=3, topic="ode-sde-gap", paper="2311.15996", source="Deveney et al. 2023, sect. 4 (qualitative)",
-                found="")  # fmt: skip
-    weights, steps, batch, n = (0.0, 0.1, 1.0), 4000, 1000, 1500
+                found="The denoising loss does not rise with the weight here (both within 1 %), as the paper reports it does.")  # fmt: skip
+    weights, steps, batch, n = (0.0, 0.1, 1.0), 4000, 1000, 20_000
 
     def measure(self, seed):
         from theory.claims._potential import evaluated, trained
@@ -432,7 +432,7 @@ class FpRegulariserTradeoff(Claim):
         yield at_most("w = 1: gap, and 70 % of that of w = 0", gaps[-1], 0.7 * gaps[0])
         first, last = m.runs[0.0], m.runs[1.0]
         yield at_most("w = 1: mean R^2, and a third of that of w = 0", last.residual, first.residual / 3)
-        yield at_least("w = 1: denoising loss, and that of w = 0", last.loss, first.loss)
+        yield close("w = 1: denoising loss, and that of w = 0", last.loss, first.loss, 0.01)
 
     def controls(self, m):
         yield at_most(
