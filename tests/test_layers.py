@@ -32,6 +32,7 @@ MAY = {  # the longest name decides; a room may always import its own files
     "problems": WORKBENCH | {"theory.distributions"},
     "theory.claims": WORKBENCH | THEORY | {"problems"},
     "theory.scoreboard": WORKBENCH | THEORY | {"problems"},
+    "theory.experiments": WORKBENCH | THEORY | {"problems"},
     "workbench.cli": WORKBENCH | THEORY | {"problems"},
     "workbench.__main__": {"workbench.cli"},
 }
