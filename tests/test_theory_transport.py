@@ -7,6 +7,7 @@ import torch
 from theory.diagnostics import (
     bures_wasserstein,
     fitted_bures_wasserstein,
+    floored,
     max_sliced_wasserstein,
     mode_weight_error,
     sinkhorn_divergence,
@@ -308,3 +309,19 @@ def test_additions_refuse():
         sinkhorn_divergence(x, x, epsilon=0.0)
     with pytest.raises(BadInput, match="cannot be halved"):
         max_sliced_wasserstein(x[:5], x)
+
+
+def test_any_distance_with_its_floor():
+    """A distance of the user's own, on draws of any shape, beside exact pairs of the law."""
+    means = torch.tensor([[[-3.0, 0.0]], [[3.0, 0.0]]], dtype=torch.float64)
+    law = GaussianMixture([0.3, 0.7], means, torch.ones(2, dtype=torch.float64))
+    tilted = GaussianMixture([0.5, 0.5], means, torch.ones(2, dtype=torch.float64))
+    modes = lambda x, y, w: mode_weight_error(x, law, w)
+    x, y, off = law.sample(1000, 1), law.sample(1000, 2), tilted.sample(1000, 1)
+    right, wrong = (floored(modes, draws, y, law=law, metric="modes") for draws in (x, off))
+    assert right.at_floor and not wrong.at_floor and wrong.value == pytest.approx(0.2, abs=0.05)
+    assert right.dimension == 2 and "modes" in str(right) and wrong.interval[0] > 0.1
+    z = torch.complex(x, y)
+    assert floored(fitted_bures_wasserstein, z, z.flip(0)).dimension == 4
+    with pytest.raises(BadInput, match="alike"):
+        floored(modes, x, y.float())

@@ -12,7 +12,7 @@ from theory.claims.probability_flow import stratified
 from theory.diagnostics.conservative import circles, circulation, conservativity
 from theory.diagnostics.fokker_planck import divergence
 from theory.diagnostics.hodge import linear_split
-from theory.diagnostics.transport import _transport, sliced_wasserstein
+from theory.diagnostics.transport import exact_transport, sliced_wasserstein
 from theory.distributions.mixture import Gaussian
 from theory.distributions.perturbed import gauged, gauged_by, quarter_turn, random_turn, rotated, tilted
 from theory.distributions.toys import gmm_3, gmm_3s
@@ -177,7 +177,7 @@ class GaugeExactSampling(Claim):
 
 def _w2(x, y):
     """Exact W2 between two sets of draws."""
-    return _transport(x, y, None)
+    return exact_transport(x, y)
 
 
 def _curl(score, x, t):

@@ -6,9 +6,9 @@ import torch
 
 from theory.claims._claim import Claim, at_least, at_most, close, equal, slope
 from theory.diagnostics.transport import (
-    _quantile_gap,
-    _transport,
     bures_wasserstein,
+    exact_transport,
+    quantile_gap,
     sliced_wasserstein,
     wasserstein2,
 )
@@ -75,7 +75,7 @@ class BuresW2(Claim):
     def _clouds(self, C1, C2, shift, rng):
         """W2 between two clouds of draws that are independent."""
         z = [rng.normal(torch.empty(self.n, len(C1), dtype=torch.float64)) for _ in range(2)]
-        return _transport(z[0] @ root(C1), z[1] @ root(C2) + shift, None)
+        return exact_transport(z[0] @ root(C1), z[1] @ root(C2) + shift, None)
 
     def rows(self, m):
         for d, formula, coupled, clouds in zip((2, 8), m.formula, m.coupled, m.clouds, strict=True):
@@ -128,15 +128,15 @@ class EmpiricalW2Rate(Claim):
         """sqrt of the mean over pairs of W2^2."""
         if d == 1:
             u = Rng(seed, f"cube {n} {d}").uniform(2, 20 * pairs, n)
-            return _quantile_gap(u[0], u[1], None).mean().sqrt().item()
+            return quantile_gap(u[0], u[1], None).mean().sqrt().item()
         u = Rng(seed, f"cube {n} {d}").uniform(2 * pairs, n, d)
-        return (sum(_transport(u[2 * i], u[2 * i + 1], None) ** 2 for i in range(pairs)) / pairs) ** 0.5
+        return (sum(exact_transport(u[2 * i], u[2 * i + 1]) ** 2 for i in range(pairs)) / pairs) ** 0.5
 
     @staticmethod
     def _same(n, seed):
         """The distance of a sample to itself moved by a fixed small step: no floor, the same at every n."""
         u = Rng(seed, "same").uniform(n, 2)
-        return _transport(u, u + 0.01, None)
+        return exact_transport(u, u + 0.01)
 
     def rows(self, m):
         for d, expected in zip(self.dimensions, self.reference, strict=True):
@@ -182,7 +182,7 @@ class SlicedW2Floor(Claim):
             ]
         m.exact_counts = (128, 256, 512)
         m.exact = [
-            self._mean(n, 32, 4, seed, lambda x, y, seed: _transport(x, y, None)) for n in m.exact_counts
+            self._mean(n, 32, 4, seed, lambda x, y, seed: exact_transport(x, y)) for n in m.exact_counts
         ]
         return m
 

@@ -5,7 +5,7 @@ from math import ceil, sqrt
 
 import torch
 
-from theory.diagnostics.transport import Gap, _checked, _exact_pairs
+from theory.diagnostics.floors import Gap, _checked, _exact_pairs
 from workbench._errors import BadInput
 from workbench._rng import Rng
 

@@ -2,7 +2,7 @@
 
 import torch
 
-from theory.diagnostics.transport import _checked, _even, _flat, _normalised
+from theory.diagnostics.floors import _checked, _even, _flat, _normalised
 from workbench._errors import BadInput
 
 

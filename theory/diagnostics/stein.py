@@ -4,7 +4,7 @@ from math import ceil, sqrt
 
 import torch
 
-from theory.diagnostics.transport import Gap, _even, _flat, _normalised
+from theory.diagnostics.floors import Gap, _even, _flat, _normalised
 from workbench._errors import BadInput
 from workbench._rng import Rng
 

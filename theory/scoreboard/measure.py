@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from theory.diagnostics.floors import _flat
 from theory.diagnostics.moments import (
     covariance_error,
     interval_coverage,
@@ -17,7 +18,7 @@ from theory.diagnostics.moments import (
     trace_ratio,
 )
 from theory.diagnostics.stein import median_distance, stein_matrix
-from theory.diagnostics.transport import _directions, _flat, mode_weight_error
+from theory.diagnostics.transport import _directions, mode_weight_error
 from workbench._checkpoint import replace_with
 from workbench._errors import BadInput
 from workbench.provenance import digest

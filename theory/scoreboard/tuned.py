@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from functools import partial
 
 import problems
-from theory.diagnostics.transport import _directions, _flat
+from theory.diagnostics.floors import _flat
+from theory.diagnostics.transport import _directions
 from theory.scoreboard.measure import sliced, sound
 from workbench import catalogue
 from workbench._checkpoint import replace_with
