@@ -2,7 +2,7 @@
 
 import torch
 
-from theory.distributions.mixture import GaussianMixture
+from theory.distributions.toys import gmm_25
 from workbench._errors import BadInput
 from workbench._rng import Rng
 from workbench.noise.gaussian import Gaussian
@@ -24,20 +24,12 @@ def problem(seed=0, size=8, measurements=1):
         raise BadInput(f"size = {size} should be even: the means are pairs, repeated size / 2 times")
     if not 1 <= measurements <= size:
         raise BadInput(f"measurements = {measurements} should be from 1 to size = {size}")
-    prior = lattice(seed, size)
+    prior = gmm_25(size, seed)
     truth = prior.sample(1, seed)[0]
     A, largest = operator(seed, measurements, size)
     share = Rng(seed, "sigma").uniform(1).item()
     noise = Gaussian(max(share, QUIETEST) * largest)
     return Problem(prior, A, noise, y=noise.sample(A(truth), seed), truth=truth, name="mixture/gmm-25")
-
-
-def lattice(seed, size):
-    """The mixture: (-8 i, -8 j, -8 i, -8 j, ...), weights z^2 / sum z^2."""
-    r = torch.arange(-2.0, 3.0, dtype=torch.float64)
-    means = -8 * torch.cartesian_prod(r, r).repeat(1, size // 2)
-    weights = Rng(seed, "weights").normal(means.new_empty(25)) ** 2
-    return GaussianMixture(weights, means, torch.ones(25, dtype=torch.float64))
 
 
 def operator(seed, m, d):

@@ -3,6 +3,7 @@
 import torch
 
 from theory.distributions.mixture import GaussianMixture
+from workbench._rng import Rng
 
 MEANS = torch.tensor([[2.0, 0.0], [-1.0, 1.7], [-1.0, -1.7]], dtype=torch.float64)
 
@@ -33,3 +34,12 @@ def blob_9(process=None):
     return GaussianMixture(
         [1] * 9, means, torch.full((9,), 0.2 * 0.65**2, dtype=torch.float64), process=process
     )
+
+
+def gmm_25(d, seed=0, process=None):
+    """Means (-8 i, -8 j) repeated d / 2 times, i, j in -2..2, unit covariances, weights z^2 / sum z^2 with z standard normal
+    of `seed`; d even.  Cardoso et al. 2023."""
+    r = torch.arange(-2.0, 3.0, dtype=torch.float64)
+    means = -8 * torch.cartesian_prod(r, r).repeat(1, d // 2)
+    weights = Rng(seed, "weights").normal(means.new_empty(25)) ** 2
+    return GaussianMixture(weights, means, torch.ones(25, dtype=torch.float64), process=process)
