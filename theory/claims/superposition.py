@@ -162,7 +162,7 @@ class SuperpositionOr(Claim):
                 share = ((i * m.x[:, 0] > 0) & (j * m.x[:, 1] > 0)).double().mean()
                 yield within_errors(f"share of the mode at ({1.5 * i:g}, {1.5 * j:g})", share, 0.25, (0.1875 / self.n) ** 0.5)  # fmt: skip
         yield close("share within 0.8 of (1.5, 1.5), reference number", near(m.x, (1.5, 1.5))[0], 0.22, 0.2)
-        yield at_most("sliced W2 and 1.5 floors", m.gap.value, 1.5 * m.gap.floor95)
+        yield at_most("sliced W2 and 1.5 floors", m.gap.value, 1.5 * m.gap.floor)
         yield at_most("rms error of the tracked log q_1 - log q_2, nats", m.tracked, 0.6)
 
     def controls(self, m):
