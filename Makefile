@@ -12,7 +12,7 @@ STAMP    := $(VENV)/.installed
 ONE      := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 PYTEST   := $(ONE) $(PY) -m pytest -q -rs -n 2
 
-.PHONY: demo test test-all lint g2 tuned bench bench-peers notebooks lock clean
+.PHONY: demo test test-all lint g2 tuned claims bench bench-peers notebooks lock clean
 
 demo: $(STAMP)
 	@echo "demo: a reconstruction with its uncertainty; one to two minutes on two cores; the files go to demo/"
@@ -42,6 +42,11 @@ tuned: $(STAMP)
 scoreboard: $(STAMP)
 	@echo "scoreboard: every sampler beside exact posteriors, ten seeds; hours on one core, page and table from what is there"
 	$(VENV)/bin/workbench bench exact --out runs/scoreboard --split --curves --page runs/scoreboard
+
+# Those that train a network (B5, D4, H7) run by name: docs/evidence.
+claims: $(STAMP)
+	@echo "claims: every claim up to tier 2 and its controls, and the page docs/claims.md; five minutes"
+	$(ONE) $(VENV)/bin/workbench verify --tier 2 --page docs
 
 bench: $(STAMP)
 	@echo "bench: our parts beside others' for the same work, 1 thread and all; ten to fifteen minutes; a quiet machine, please"
