@@ -79,7 +79,7 @@ def plot(found):
     figure = Figure(figsize=(13.5, 6.6), layout="constrained")
     axes = figure.subplots(2, 4)
     law = gmm_3(VP2)
-    _field(
+    arrows(
         axes[0, 0], law, law.score, "score s of p_t, t = 0.3, and level lines\n(all arrows times sqrt p_t)"
     )
     titles = dict(
@@ -87,13 +87,13 @@ def plot(found):
     )
     for k, (name, model_of) in enumerate(models(law).items()):
         share = found["gauge_share"][name]
-        _field(axes[0, k + 1], law, model_of(1.0).error, f"added, {titles[name]}\ngauge share {share:.2f}")
+        arrows(axes[0, k + 1], law, model_of(1.0).error, f"added, {titles[name]}\ngauge share {share:.2f}")
         _samples(axes[1, k + 1], found, name)
     _distances(axes[1, 0], found, titles)
     return figure
 
 
-def _field(ax, law, field, title, nodes=17):
+def arrows(ax, law, field, title, nodes=17):
     """Arrows of a field, shortened by sqrt(p_t) to be seen where p_t is, over the level lines of p_t."""
     u = torch.linspace(-REACH, REACH, 81, dtype=torch.float64)
     fine = torch.cartesian_prod(u, u)

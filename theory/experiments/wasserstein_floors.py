@@ -56,7 +56,7 @@ def measure(seed, small):
 
 def plot(found):
     """Floors over n in three panels, slopes over the dimension in the fourth."""
-    figure = Figure(figsize=(10.5, 7.2), layout="constrained")
+    figure = Figure(figsize=(11.5, 7.2), layout="constrained")
     axes = figure.subplots(2, 2).flat
     panels = dict(exact="exact W2, unit cube", sliced="sliced W2, N(0, I)", two_modes="W2, modes at -5 and 5")
     for ax, (panel, title) in zip(axes, panels.items(), strict=False):
@@ -65,7 +65,7 @@ def plot(found):
             style = dict(marker="osv^Dxp"[i], ms=4, label=f"{label}, slope {line['slope']:.2f}")
             ax.loglog(line["counts"], line["floors"], **style)
         ax.set(title=title, xlabel="draws n in each set", ylabel="distance of two exact sets")
-        ax.legend(fontsize=7)
+        ax.legend(fontsize=7, loc="upper left", bbox_to_anchor=(1, 1))
     _slopes(axes[3], found)
     return figure
 
