@@ -59,6 +59,8 @@ def test_gaps_are_those_of_the_claims_and_below_their_bounds(found):
         assert row["gap"] == pytest.approx(gap, rel=0.02)
         assert row["residual_bound"] == pytest.approx(bound, rel=0.02)
         assert row["gap"] < row["velocity_bound"] < row["residual_bound"]
+    last = found["tilted"][-1]  # eps = 0.4, of which the claim knows the distances to the data
+    assert (last["ode_to_data"], last["sde_to_data"]) == pytest.approx((0.138, 0.102), rel=0.03)
     for row in found["scaled"]:
         assert row["gap"] == pytest.approx(row["velocity_bound"], rel=0.01)
     assert found["wrong"][0]["gap"] < 1e-7 < 1e-2 < found["wrong"][0]["score_error"]
