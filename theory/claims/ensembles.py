@@ -10,11 +10,12 @@ from theory.claims._reverse import quadratic, rk4
 from theory.diagnostics.fokker_planck import divergence
 from theory.distributions.mixture import Gaussian
 from theory.distributions.perturbed import scaled
-from workbench import Problem, sample
 from workbench._rng import Rng
 from workbench.diffusion.variance_preserving import VariancePreserving
 from workbench.noise.gaussian import Gaussian as GaussianNoise
 from workbench.operators.dense import Dense
+from workbench.problem import Problem
+from workbench.run import sample
 from workbench.samplers.afdps import AFDPSSDE
 
 VP2 = VariancePreserving(2.0, 2.0)

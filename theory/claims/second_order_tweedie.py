@@ -7,11 +7,11 @@ import torch
 
 from theory.claims._claim import Claim, at_least, at_most, close, equal, within_errors
 from theory.distributions.mixture import Gaussian, GaussianMixture
-from workbench import Problem
 from workbench._rng import Rng
 from workbench.diffusion.variance_preserving import VariancePreserving
 from workbench.noise.gaussian import Gaussian as GaussianNoise
 from workbench.operators.dense import Dense
+from workbench.problem import Problem
 from workbench.samplers.stsl import IdentityTrace
 
 VP2 = VariancePreserving(2.0, 2.0)
