@@ -115,8 +115,8 @@ MUTATIONS = {
     ),
     "gauge-symmetric": Mutation(
         "theory/distributions/perturbed.py",
-        "return Perturbed(law, lambda x, t: kappa * law.score(x, t) @ A.mT)",
-        "return Perturbed(law, lambda x, t: kappa * law.score(x, t) @ A.abs())",
+        "return Perturbed(law, lambda x, t: kappa * _turned(law.score(x, t), A))",
+        "return Perturbed(law, lambda x, t: kappa * _turned(law.score(x, t), A.abs()))",
         ("A9", "C2", "C4", "C5", "C9"),
     ),
     "entropy-doubled": Mutation(

@@ -118,6 +118,8 @@ def moved(value, device):
         return copy.deepcopy(value).to(device)  # a module moves in place, and this one is the caller's
     if isinstance(value, torch.device):
         return torch.device(device)
+    if type(value) in (list, tuple):
+        return type(value)(moved(v, device) for v in value)
     if is_dataclass(value) and not isinstance(value, type):
         return replace(value, **{f.name: moved(getattr(value, f.name), device) for f in fields(value)})
     if hasattr(value, "denoise"):

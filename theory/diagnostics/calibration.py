@@ -32,6 +32,10 @@ def coverage(draws, truths, level=0.9):
     """
     u, v, n = _pairs(draws, truths)
     outside = round((1 - _level(level)) / 2 * (n + 1))
+    if outside == 0:
+        raise BadInput(
+            f"coverage: {n} draws cannot resolve level = {level}; take {round(2 / (1 - level))} or more"
+        )
     ranks = (u < v[:, None]).sum(1)
     inside = ((ranks >= outside) & (ranks <= n - outside)).double().mean(1)
     return _covered(inside, (n + 1 - 2 * outside) / (n + 1))
@@ -45,6 +49,10 @@ def hpd_coverage(log_prob_draws, log_prob_truths, level=0.9):
     """
     n = log_prob_draws.shape[1]
     k = round(_level(level) * (n + 1))
+    if k > n:
+        raise BadInput(
+            f"hpd_coverage: {n} draws cannot resolve level = {level}; take {round(1 / (1 - level))} or more"
+        )
     above = (log_prob_draws > log_prob_truths[:, None]).sum(1)
     return _covered((above < k).double(), k / (n + 1))
 

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from math import isfinite, isnan, nan
 from time import perf_counter
 
+import torch
+
 from theory.diagnostics._measures import MEASURES, Level
 from theory.diagnostics.memorisation import Memorisation, memorised
 from workbench._errors import BadInput
@@ -122,8 +124,13 @@ def report(prior, x=None, n=256, seed=0, exact=None, train=None, levels=7):
     true law, for the relative score error.  train: (N, *shape) what the prior was trained on: draws of its ODE are then
     tested for copies, beside the share among x. Measures cost from n to 4 d^2 score evaluations a level.
     """
+    if not hasattr(prior, "denoise") or not hasattr(prior, "grid"):
+        raise BadInput(
+            f"report: prior = {type(prior).__name__} should be a prior: a law, a network of wb.priors"
+        )
     if levels < 2 or n < 8:
         raise BadInput(f"report: levels = {levels} and n = {n} should be at least 2 and 8")
+    prior = _doubled(prior)
     clean = _clean(prior, x, n, seed)
     if exact is not None and hasattr(exact, "under"):
         exact = exact.under(prior.process)
@@ -147,10 +154,18 @@ def report(prior, x=None, n=256, seed=0, exact=None, train=None, levels=7):
     return Certificate(name, tuple(prior.shape), len(clean), ladder, values, errors, notes, seconds, copies)
 
 
+def _doubled(prior):
+    """The prior in double precision where it can be moved: a score in single precision is noise at low noise levels."""
+    double = {torch.float32: torch.float64, torch.complex64: torch.complex128}.get(prior.dtype)
+    return prior.to(dtype=double) if double is not None and hasattr(prior, "to") else prior
+
+
 def _clean(prior, x, n, seed):
     if x is not None:
         if tuple(x.shape[1:]) != tuple(prior.shape) or len(x) < 8:
             raise BadInput(f"x is {tuple(x.shape)}, it should be 8 or more signals of {tuple(prior.shape)}")
+        if x.is_complex() and not prior.dtype.is_complex:
+            raise BadInput(f"x is {x.dtype}, the prior takes {prior.dtype}; give real signals")
         return x[:n].to(prior.dtype)
     return prior.sample(n, seed) if hasattr(prior, "sample") else _generated(prior, n, seed)
 

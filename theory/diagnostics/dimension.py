@@ -28,6 +28,10 @@ def local_dimension(score, x, t, process, probes=None, seed=0):
     stays above their spacing; at noised points alpha x0 + sigma eps its mean is d identically, whatever the data.
     probes: None for the exact divergence. Kamkari et al. 2024.
     """
+    if probes is not None and probes < 1:
+        raise BadInput(
+            f"local_dimension: probes = {probes} should be at least 1, or None for the exact divergence"
+        )
     u = coordinates(x) * float(process.alpha(t))
     f = field(score, x, t)
     spread = _divergence(f, u, probes, seed).detach() + f(u).detach().square().sum(1)
@@ -123,6 +127,8 @@ def mle_dimension(x, k=20):
 
     x: (n, *shape) draws. Points share neighbours, so that the error is a little too small. Levina and Bickel 2004.
     """
+    if k < 3:
+        raise BadInput(f"mle_dimension: k = {k} should be 3 or more")
     T = _neighbours(x, k).values
     found = (k - 2) / torch.log(T[:, -1:] / T[:, :-1]).sum(1)
     return LocalDimension(*averaged(found), len(found), None, found)
@@ -131,7 +137,8 @@ def mle_dimension(x, k=20):
 def two_nn_dimension(x):
     """1 / mean log(r_2 / r_1), r_1, r_2 the distances to the two nearest neighbours, x: (n, *shape): an Estimate.
 
-    Facco, d'Errico, Rodriguez, Laio 2017, by maximum likelihood; the error is that of independent ratios.
+    Facco, d'Errico, Rodriguez, Laio 2017, by maximum likelihood; the error is that of independent ratios, of which
+    mutual neighbours make it a third too small in the plane.
     """
     r = _neighbours(x, 2).values
     value = 1 / torch.log(r[:, 1] / r[:, 0]).mean().item()

@@ -110,10 +110,10 @@ def _gap(distance, metric, x, y, weights, law, repeats, seed, draws=100, form=No
         _splits(x, y, weights, repeats, seed) if law is None else _exact_pairs(x, y, law, repeats, seed, form)
     )
     floors = sorted(distance(a, b, weights) for a, b in pairs)
-    square, error = (
-        value**2 - sum(f**2 for f in floors) / repeats,
-        _standard_error(distance, x, y, weights, seed, draws),
-    )
+    noise = sum(f**2 for f in floors) / repeats
+    if law is None and weights is None:
+        noise = min(noise, _within(distance, x, y, noise, repeats, seed))
+    square, error = value**2 - noise, _standard_error(distance, x, y, weights, seed, draws)
     return Gap(
         value,
         sum(floors) / repeats,
@@ -145,6 +145,21 @@ def _splits(x, y, weights, repeats, seed):
         yield pool[index[:n]], pool[index[n:]]
 
 
+def _within(distance, x, y, pooled, repeats, seed):
+    """What finitely many draws add to distance^2 when the laws are far apart, and their pool is no law of either.
+
+    Halves of x are one law's, so are halves of y; how a half relates to the whole is that of splits of the pool."""
+    n, m = len(x) // 2, len(y) // 2
+    own, small = 0.0, 0.0
+    for i in range(repeats):
+        rng = Rng(seed, "halves").at(i)
+        a, b = (v[rng.uniform(len(v)).argsort()] for v in (x, y))
+        c = torch.cat([x, y])[rng.uniform(len(x) + len(y)).argsort()]
+        own += 0.5 * (distance(a[:n], a[n : 2 * n], None) ** 2 + distance(b[:m], b[m : 2 * m], None) ** 2)
+        small += distance(c[:n], c[n : n + m], None) ** 2
+    return pooled * own / small if small > 0 else pooled
+
+
 def _drawn(u, weights, m):
     """Entries of the pool at the uniforms u, x as likely as its weights say, both sides as likely as their sizes."""
     share = len(weights) / (len(weights) + m)
@@ -155,7 +170,7 @@ def _drawn(u, weights, m):
 def _standard_error(distance, x, y, weights, seed, draws):
     """The standard error of distance^2, from its spread over subsets of n^0.7 draws: larger than needed where the
     laws agree, where the bootstrap would be inconsistent. Politis and Romano 1994."""
-    b, c = (max(4, round(len(v) ** 0.7)) for v in (x, y))
+    b, c = (max(2, min(round(len(v) ** 0.7), len(v) // 2)) for v in (x, y))
     squares = []
     for i in range(draws):
         rng = Rng(seed, "subsets").at(i)
@@ -164,5 +179,5 @@ def _standard_error(distance, x, y, weights, seed, draws):
             squares.append(distance(x[rows], y[others], None) ** 2)
         elif weights[rows].sum() > 0:
             squares.append(distance(x[rows], y[others], weights[rows] / weights[rows].sum()) ** 2)
-    share = b / len(x)
+    share = max(b / len(x), c / len(y))
     return torch.tensor(squares, dtype=torch.float64).std().item() * sqrt(share / max(1 - share, 0.1))

@@ -43,6 +43,8 @@ def fokker_planck_residual(score, x, t, process, probes=None, seed=0):
     ds/dt by four-point differences in t; grad ||s||^2 = 2 J^T s where s is no gradient. Lai et al. 2023.
     """
     rate, g2 = _rates(process, t)
+    if not g2 > 0 or not float(process.sigma(t)) > 0:
+        raise BadInput(f"fokker_planck_residual: t = {float(t):g} has no noise; take a time inside the range")
     u = coordinates(x)
     f = field(score, x, t)
     s, _, back = products(f, u)

@@ -70,7 +70,7 @@ def fourier_features(x, count=64, scale=None, seed=0):
 
 @dataclass(frozen=True, eq=False)
 class HodgeSplit(Estimate):
-    """value: share of E ||s||^2 that no gradient of the basis explains: an upper bound of the gauge's share, tight as
+    """value: share of E ||s||^2 that no gradient of the basis explains: the gauge's share from above as
     the basis grows.  coefficients: (J,) of the potential.  gradient, gauge: (n, d) at the points.  size: E ||s||^2."""
 
     name: ClassVar[str] = "gauge share"

@@ -49,7 +49,7 @@ def spectral_mutual_information(x, labels, t=1, width=1.0, repeats=8, seed=0):
     """
     if labels.shape != (len(x),):
         raise BadInput(f"labels has shape {tuple(labels.shape)}, it should be ({len(x)},)")
-    G = _kernel(x, width)
+    G, labels = _kernel(x, width), labels.cpu()
     value = _information(G, labels, t, Rng(seed, "subsets"), repeats)
     halves = [
         _information(G[rows][:, rows], labels[rows], t, Rng(seed, "subsets").at(i + 1), 1)

@@ -183,12 +183,14 @@ class HiddenMarkov(_Chain):
 
     def __init__(self, transition, initial, means, variance, length, process=None, noise_range=None):
         real(means.dtype, "HiddenMarkov")
-        T = torch.as_tensor(transition, dtype=F64)
+        T = torch.as_tensor(transition, dtype=F64).cpu()
         K = len(means)
         _stochastic(T, (K, K), "transition")
-        start = stationary(T) if initial is None else torch.as_tensor(initial, dtype=F64)
+        start = stationary(T) if initial is None else torch.as_tensor(initial, dtype=F64).cpu()
         _stochastic(start, (K,), "initial")
-        v = torch.as_tensor(variance, dtype=F64)
+        v = torch.as_tensor(variance, dtype=F64).to(means.device)
+        if v.numel() not in (1, K):
+            raise BadInput(f"HiddenMarkov: variance has {v.numel()} entries, it should be one number or {K}")
         if not (v > 0).all() or length < 1:
             raise BadInput(
                 f"HiddenMarkov: variance = {v.tolist()} should be positive, length = {length} at least 1"

@@ -64,6 +64,8 @@ class GaussianMixture(Analytic):
 
     def _levels(self, t):
         """alpha, and c -> alpha^2 c + sigma^2."""
+        if getattr(t, "ndim", 0):
+            raise BadInput(f"t has shape {tuple(t.shape)}, it should be one time; call once for each")
         alpha, sigma = (1.0, 0.0) if t is None else (self.process.alpha(t), self.process.sigma(t))
         return alpha, lambda c: alpha**2 * c + sigma**2
 

@@ -35,6 +35,8 @@ class MoLRG(GaussianMixture):
         process=None,
         noise_range=None,
     ):
+        if K < 1 or r < 1:
+            raise BadInput(f"MoLRG: K = {K} and r = {r} should be at least 1")
         if not 0 < angle <= pi / 2:
             raise BadInput(f"MoLRG: angle = {angle:g} should be above 0 and at most pi / 2 (radians)")
         shared = angle < pi / 2 - 1e-12
@@ -47,7 +49,7 @@ class MoLRG(GaussianMixture):
         basis = torch.linalg.qr(rng.normal(torch.empty(d, (K + shared) * r, dtype=torch.float64))).Q
         frames = basis.reshape(d, K + shared, r).transpose(0, 1)
         U = sqrt(c) * frames[0] + sqrt(1 - c) * frames[1:] if shared else frames
-        means = torch.zeros(K, d, dtype=dtype) if means is None else means
+        means = torch.zeros(K, d, dtype=dtype) if means is None else means.to(dtype)
         low = LowRank(U.contiguous().to(dtype), torch.ones(K, r, dtype=dtype), delta)
         super().__init__([1] * K, means, low, process, noise_range)
         self.r = r

@@ -31,6 +31,8 @@ class MultivariateT(Analytic):
     card = dict(engine="scale mixture", exact=True, source="Kotz and Nadarajah 2004")
 
     def __init__(self, nu, d, dtype=torch.float64, process=None, noise_range=None, refine=1):
+        if dtype.is_complex:
+            raise BadInput(f"MultivariateT: dtype = {dtype} should be real")
         if not (0 < nu < float("inf") and d >= 1 and refine >= 1):
             raise BadInput(
                 f"MultivariateT: nu = {nu} should be positive, d = {d} and refine = {refine} at least 1"

@@ -31,12 +31,12 @@ def scaled(law, eps):
 
 def biased(law, b):
     """s + b, b: (*shape)."""
-    return Perturbed(law, lambda x, t: b.expand_as(x))
+    return Perturbed(law, lambda x, t: b.to(x).expand_as(x))
 
 
 def gauged(law, A, kappa=1.0):
     """s + kappa A s with A: (d, d) antisymmetric: div(p A s) = tr(A Hess p) = 0, whatever p is."""
-    return Perturbed(law, lambda x, t: kappa * law.score(x, t) @ A.mT)
+    return Perturbed(law, lambda x, t: kappa * _turned(law.score(x, t), A))
 
 
 def gauged_by(law, A, amplitude):
@@ -46,13 +46,13 @@ def gauged_by(law, A, amplitude):
     """
     return Perturbed(
         law,
-        lambda x, t: (_gradient(amplitude, x) + amplitude(x)[:, None] * law.score(x, t)) @ A.mT,
+        lambda x, t: _turned(_gradient(amplitude, x) + amplitude(x)[:, None] * law.score(x, t), A),
     )
 
 
 def rotated(law, A, omega=1.0, centre=0.0):
     """s + omega A (x - centre), A antisymmetric: not conservative, and no gauge unless p is symmetric about `centre`."""
-    return Perturbed(law, lambda x, t: omega * (x - centre) @ A.mT)
+    return Perturbed(law, lambda x, t: omega * _turned(x - centre, A))
 
 
 def tilted(law, psi, eps=1.0):
@@ -78,9 +78,15 @@ def quantised(law, bits, reach=8.0):
     def error(x, t):
         s = law.score(x, t)
         step = 2 * reach / (law.process.sigma(t) * 2**bits)
-        return (s / step).round() * step - s
+        half = 2 ** (bits - 1)
+        return (s / step).round().clamp(-half, half - 1) * step - s
 
     return Perturbed(law, error)
+
+
+def _turned(v, A):
+    """A v for v: (n, *shape)."""
+    return (v.flatten(1) @ A.to(v).mT).reshape(v.shape)
 
 
 def _gradient(potential, x):

@@ -3,6 +3,7 @@
 import torch
 
 from theory.distributions.mixture import GaussianMixture
+from workbench._errors import BadInput
 from workbench._rng import Rng
 
 MEANS = torch.tensor([[2.0, 0.0], [-1.0, 1.7], [-1.0, -1.7]], dtype=torch.float64)
@@ -39,6 +40,8 @@ def blob_9(process=None):
 def gmm_25(d, seed=0, process=None):
     """Means (-8 i, -8 j) repeated d / 2 times, i, j in -2..2, unit covariances, weights z^2 / sum z^2 with z standard normal
     of `seed`; d even.  Cardoso et al. 2023."""
+    if d < 2 or d % 2:
+        raise BadInput(f"gmm_25: d = {d} should be even: the means are pairs, repeated d / 2 times")
     r = torch.arange(-2.0, 3.0, dtype=torch.float64)
     means = -8 * torch.cartesian_prod(r, r).repeat(1, d // 2)
     weights = Rng(seed, "weights").normal(means.new_empty(25)) ** 2

@@ -93,6 +93,8 @@ def made(flag, folder):
     if folder is None:
         return None
     path = Path(folder)
+    if not folder.strip():
+        raise BadInput(f"{flag} is empty; name a folder")
     if path.exists() and not path.is_dir():
         raise BadInput(f"{flag} = {folder} is a file; name a folder")
     path.mkdir(parents=True, exist_ok=True)

@@ -62,6 +62,10 @@ class Prior:
         return self.process.draw(like, t, rng)
 
 
+class _NoSuch(BadInput, AttributeError):
+    """A BadInput to a person, no attribute to `hasattr`."""
+
+
 class _Under(Prior):
     """D_t(x) = D(x alpha'(t') / alpha(t), t') at the native time t' of equal sigma / alpha: an exact rescaling."""
 
@@ -80,6 +84,12 @@ class _Under(Prior):
 
     def tweedie(self, x, t):
         return self.prior.tweedie(*self._native(x, t))
+
+    def denoiser_jvp(self, x, t, v):
+        """J v by the chain rule, where the prior has it: (alpha' / alpha) times its own at the native point."""
+        native, s = self._native(x, t)
+        scale = self.prior.process.alpha(s) / self.process.alpha(t)
+        return scale * self.prior.denoiser_jvp(native, s, v)
 
     def log_prob(self, x, t=None):
         """log p_t(x), where the prior has it: its own at the native time, and the Jacobian of the rescaling."""
@@ -103,7 +113,7 @@ class _Under(Prior):
             raise AttributeError(name)
         if name in ("sample", "mean", "log_evidence"):  # these know nothing of time
             return getattr(self.prior, name)
-        raise BadInput(
+        raise _NoSuch(
             f"{type(self.prior).__name__}.under(...) has no {name!r}; use the prior itself: `prior.{name}`"
         )
 
