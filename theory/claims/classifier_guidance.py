@@ -190,5 +190,5 @@ class AdaptiveGuidanceDecay(Claim):
             left.loglog(sigma, floor(gap), style, ms=3, color=colour, label=name)
             right.semilogy(m.saved, floor(change), style, color=colour, label=name)
         left.set(xlabel="sigma", ylabel="1 - cos(eps_c, eps), mean")
-        right.set(xlabel="share of steps without guidance", ylabel="rms change of samples")
+        right.set(xlabel="steps without guidance", ylabel="rms change of samples")
         left.legend(fontsize=7)

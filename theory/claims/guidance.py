@@ -265,9 +265,8 @@ class PiGDMExactness(Claim):
         ax = figure.subplots()
         for kind, mark in (("sde", "-"), ("ode", "--")):
             for k, (name, exact) in enumerate((("mean", m.centre), ("variance", m.spread))):
-                ax.semilogx(
-                    self.variances, getattr(m, kind)[k] / exact, "o" + mark, label=f"{name}, {kind.upper()}"
-                )
+                line = dict(color=("tab:blue", "tab:orange")[k], label=f"{name}, {kind.upper()}")
+                ax.semilogx(self.variances, getattr(m, kind)[k] / exact, "o" + mark, **line)
         ax.plot(1, 1, "x", color="tab:red", ms=10, label="control: unit prior")
         ax.axhline(1, color="black", lw=0.8, ls=":")
         ax.set(xlabel="prior variance", ylabel="over the posterior's, sigma_y = 1/2")

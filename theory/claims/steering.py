@@ -75,7 +75,7 @@ class FKNormaliser(Claim):
         for k, (name, values, colour) in enumerate(
             (("Zhat / Z", m.found, "tab:blue"), ("control: weights kept", m.kept, "tab:red"))
         ):
-            n = [(1.03 if k else 0.97) * v for v in values]
+            n = [(1.06 if k else 1.0) * v for v in values]
             mean = [v.mean().item() for v in values.values()]
             error = [5 * (v.std() / len(v) ** 0.5).item() for v in values.values()]
             ax.errorbar(
