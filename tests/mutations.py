@@ -27,7 +27,7 @@ MUTATIONS = {
         "theory/distributions/mixture.py",
         "return alpha, lambda c: alpha**2 * c + sigma**2",
         "return alpha, lambda c: alpha**2 * c + sigma",
-        ("A1", "A4", "B4", "E5", "H6"),
+        ("A1", "A4", "B4", "E5", "H6", "O7", "O10", "O12", "O14", "O19"),
     ),
     "mixture-denoiser-without-alpha": Mutation(
         "theory/distributions/mixture.py",
@@ -183,7 +183,7 @@ MUTATIONS = {
         "theory/distributions/mixture.py",
         "shrunk = self.covariances.pulled(lambda c: alpha * c / level(c), rho, offsets)",
         "shrunk = 0.9 * self.covariances.pulled(lambda c: alpha * c / level(c), rho, offsets)",
-        ("I1", "K2", "K3", "M1"),
+        ("K2", "K3", "M1"),
     ),
     "tweedie-power-of-sigma": Mutation(
         "theory/distributions/mixture.py",
@@ -196,6 +196,12 @@ MUTATIONS = {
         "return -self.covariances.pulled(lambda c: 1 / level(c), torch.softmax(log_w, 1), offsets).reshape(",
         "return -0.5 * self.covariances.pulled(lambda c: 1 / level(c), torch.softmax(log_w, 1), offsets).reshape(",
         ("J1", "J2", "K1", "L1", "L2", "L3", "M3", "N1"),
+    ),
+    "denoiser-means-shrunk": Mutation(
+        "theory/distributions/mixture.py",
+        "return (rho.to(self._flat.dtype) @ self._flat + shrunk).reshape(x.shape)",
+        "return (0.8 * rho.to(self._flat.dtype) @ self._flat + shrunk).reshape(x.shape)",
+        ("I1", "M1"),
     ),
     "residual-same-probes": Mutation(
         "theory/diagnostics/fokker_planck.py",
@@ -291,7 +297,7 @@ MUTATIONS = {
         "theory/distributions/points.py",
         "pull = torch.softmax(log_p, 1) * rate",
         "pull = torch.softmax(0.5 * log_p, 1) * rate",
-        ("O13",),
+        ("O13", "O19"),
     ),
     "fk-telescope": Mutation(
         "workbench/samplers/fk_steering.py",
@@ -328,5 +334,35 @@ MUTATIONS = {
         "dimensions = d - 1 - k[:, 0]",
         "dimensions = d - k[:, 0]",
         ("C8",),
+    ),
+    "mixture-score-twice": Mutation(
+        "theory/distributions/mixture.py",
+        "return -self.covariances.pulled(lambda c: 1 / level(c), torch.softmax(log_w, 1), offsets)",
+        "return -2 * self.covariances.pulled(lambda c: 1 / level(c), torch.softmax(log_w, 1), offsets)",
+        ("O7", "O13", "O14", "O19"),
+    ),
+    "mixture-log-det-whole": Mutation(
+        "theory/distributions/mixture.py",
+        "return torch.log(self.weights) - 0.5 * (square + self._log_det(level)), offsets",
+        "return torch.log(self.weights) - 0.5 * square - self._log_det(level), offsets",
+        ("O10",),
+    ),
+    "mixture-denoiser-soft-weights": Mutation(
+        "theory/distributions/mixture.py",
+        "rho = torch.softmax(log_w, 1)\n",
+        "rho = torch.softmax(0.5 * log_w, 1)\n",
+        ("O6",),
+    ),
+    "tabulated-kappa": Mutation(
+        "workbench/diffusion/tabulated.py",
+        'object.__setattr__(self, "log_kappa", 0.5 * torch.log((1 - table) / table))',
+        'object.__setattr__(self, "log_kappa", torch.log((1 - table) / table))',
+        ("O10",),
+    ),
+    "flipd-sigma": Mutation(
+        "theory/diagnostics/dimension.py",
+        "found = u.shape[1] + float(process.sigma(t)) ** 2 * spread",
+        "found = u.shape[1] + float(process.sigma(t)) * spread",
+        ("O19",),
     ),
 }

@@ -68,6 +68,25 @@ def test_a_claim_answers_to_its_id_its_code_and_its_file():
         claims.select("tweedy")
 
 
+def test_which_run():
+    """A claim named by its id or code runs whatever its tier; of a family or a letter those up to --tier."""
+    from workbench.cli.verify import chosen_claims
+
+    codes = lambda words, tier=None: [entry.card["code"] for entry in chosen_claims(words, tier)]
+    assert codes(["B3", "B3"]) == ["B3"] and codes(["B"]) == ["B1", "B2", "B4"]
+    assert codes(["B3", "B"]) == ["B1", "B2", "B3", "B4"] and "B5" not in codes(["all"])
+    assert codes(["B"], 0) == ["B1", "B4"]
+    with pytest.raises(BadInput, match="tier"):
+        chosen_claims(["pixel-shuffle"], None)
+
+
+def test_a_side_that_is_not_a_number_is_still_json(monkeypatch, capsys):
+    cls = load("claims", "tweedie-second-order")
+    monkeypatch.setattr(cls, "rows", lambda self, m: [equal("broken", math.nan, 0.0, 1.0)])
+    assert main(["verify", "A2", "--json"]) == 1
+    assert json.loads(capsys.readouterr().out)[0]["rows"][0]["left"] == "nan"
+
+
 def test_rows():
     assert equal("", 1.0, 1.05, 0.1).holds and equal("", 1.0, 1.2, 0.1).breaks
     assert at_most("", 1.0, 0.95, 0.1).holds and at_most("", 2.0, 1.0, 0.1).breaks
@@ -93,13 +112,16 @@ def test_a_control_that_holds_is_no_pass(monkeypatch):
 
 def test_command(tmp_path, capsys):
     assert main(["verify", "A1", "A2", "--plot", str(tmp_path)]) == 0
-    assert "2 claims hold" in capsys.readouterr().out
+    assert "Claims that hold: 2" in capsys.readouterr().out
     assert (tmp_path / "tweedie-first-order.png").stat().st_size > 5000
     saved = json.loads((tmp_path / "tweedie-first-order.json").read_text())
     assert saved["holds"] and saved["rows"] and saved["controls"]
     assert "tweedie-first-order.png" in (tmp_path / "index.md").read_text()
     assert main(["verify", "A1", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)[0]["code"] == "A1"
-    for bad in (["nonsense"], ["--tier", "4"], ["A1", "--seed", "-1"], ["A1", "--plot", __file__]):
+    (tmp_path / "other.json").write_text("[]")
+    assert main(["verify", "A1", "--plot", str(tmp_path)]) == 0
+    for bad in (["nonsense"], ["--tier", "4"], ["A1", "--seed", "-1"], ["A1", "--seed", str(2**64)],
+                ["A1", "--plot", __file__], ["A1", "--plot", ""], ["A1", "--page", "/proc/x"]):  # fmt: skip
         with pytest.raises(SystemExit) if "--tier" in bad else pytest.MonkeyPatch.context():
             assert main(["verify", *bad]) == 2

@@ -158,7 +158,8 @@ class Finding:
 
     def json(self):
         """Both sides, margins, controls, seed and seconds, as plain numbers and words."""
-        side = lambda row, key, verdict: {**asdict(row), key: verdict}
+        plain = lambda v: v if not isinstance(v, float) or isfinite(v) else str(v)  # JSON knows no NaN
+        side = lambda row, key, verdict: {**{k: plain(v) for k, v in asdict(row).items()}, key: verdict}
         return dict(
             id=self.name,
             code=self.code,

@@ -4,33 +4,34 @@ import io
 import json
 from pathlib import Path
 
+from workbench._errors import BadInput
 from workbench.catalogue import entries
 
 PAPERS = {  # the seed papers and those whose statements the catalogue checks, by arXiv id
     "2311.15996": "Deveney et al. 2023, Closing the ODE-SDE gap in score-based diffusion models",
     "2402.03845": "Horvat and Pfister 2024, On gauge freedom, conservativity and intrinsic dimensionality",
-    "2509.00336": "Scores and Wasserstein gradient-flow velocities (2025)",
+    "2509.00336": "Vuong et al. 2025, Are we really learning the score function?",
     "2409.02426": "Wang et al. 2024, Diffusion models learn low-dimensional distributions via subspace clustering",
     "2405.20494": "Chen et al. 2024, Slight corruption in pre-training data makes better diffusion models",
     "2303.02490": "Wang and Vastola 2023, Diffusion models generate images like painters",
     "2310.02557": "Kadkhodaie et al. 2024, Generalization arises from geometry-adaptive harmonic representations",
     "2401.15604": "Han et al. 2024, Neural network-based score estimation",
-    "2506.17139": "Consistent energies and the Fokker-Planck equation of small-time scores (2025)",
+    "2506.17139": "Plainer et al. 2025, Consistent sampling and simulation",
     "2412.17762": "Skreta et al. 2025, The superposition of diffusion models",
-    "2506.03979": "Ensembles of particles for posterior sampling (2025)",
+    "2506.03979": "on posterior sampling by ensembles of particles, 2025",
     "2312.00852": "Rout et al. 2023, Beyond first-order Tweedie (STSL)",
     "2303.08797": "Albergo, Boffi, Vanden-Eijnden 2023, Stochastic interpolants",
     "2302.04265": "Xu et al. 2023, PFGM++",
     "2209.14687": "Chung et al. 2023, Diffusion posterior sampling",
     "2305.04391": "Mardani et al. 2023, RED-diff",
     "2206.01714": "Liu et al. 2022, Compositional visual generation with composable diffusion models",
-    "2501.05450": "Decentralized diffusion models (2025)",
+    "2501.05450": "on decentralised diffusion models, 2025",
     "2310.11311": "Elucidating the design space of classifier-guided diffusion (EluCD, 2023)",
     "2312.12487": "Castillo et al. 2023, Adaptive guidance",
     "2301.12334": "Um et al. 2023, Minority guidance",
-    "2403.10348": "Denoising task difficulty (2024)",
-    "2312.04823": "Diffusion spectral entropy and mutual information (2023)",
-    "2401.09031": "Data attribution for diffusion models: timestep-induced bias (2024)",
+    "2403.10348": "on the difficulty of denoising tasks, 2024",
+    "2312.04823": "on diffusion spectral entropy and mutual information, 2023",
+    "2401.09031": "on data attribution and its bias by time, 2024",
     "2404.07771": "Chen et al. 2024, An overview of diffusion models",
     "2501.06848": "Singhal et al. 2025, Feynman-Kac steering",
     "2210.05559": "Wu and De la Torre 2022, DPM-Encoder",
@@ -41,12 +42,20 @@ PAPERS = {  # the seed papers and those whose statements the catalogue checks, b
 def index(folder):
     """Write index.md beside the <id>.json and <id>.png of `folder`: statement, verdict and figure of each claim."""
     folder = Path(folder)
-    found = [json.loads(p.read_text(encoding="utf-8")) for p in folder.glob("*.json")]
+    known = {entry.name for entry in entries("claims")}
+    found = [json.loads(p.read_text(encoding="utf-8")) for p in folder.glob("*.json") if p.stem in known]
     lines = ["# Claims, as checked", ""]
     for claim in sorted(found, key=_order):
         lines += [f"## {claim['code']} {claim['id']}", "", claim["statement"], "", _counted(claim), ""]
         lines += [f"![{claim['id']}]({claim['id']}.png)", ""]
-    (folder / "index.md").write_text("\n".join(lines), encoding="utf-8")
+    _put(folder / "index.md", "\n".join(lines))
+
+
+def _put(path, text):
+    """The file, complete or as it was."""
+    part = path.with_name(path.name + ".part")
+    part.write_text(text, encoding="utf-8")
+    part.replace(path)
 
 
 def page(folder, findings):
@@ -55,14 +64,17 @@ def page(folder, findings):
     kept = folder / "claims"
     kept.mkdir(parents=True, exist_ok=True)
     ledger = kept / "evidence.json"
-    known = json.loads(ledger.read_text(encoding="utf-8")) if ledger.exists() else {}
+    try:
+        known = json.loads(ledger.read_text(encoding="utf-8")) if ledger.exists() else {}
+    except ValueError:
+        raise BadInput(f"{ledger} is damaged; remove it, and run all claims again") from None
     for finding in findings:
         known[finding.name] = finding.json()
         (kept / f"{finding.name}.png").write_bytes(small(finding.plot()))
     names = {entry.name: entry for entry in entries("claims")}
     known = {name: known[name] for name in sorted(known) if name in names}
-    ledger.write_text(json.dumps(known, separators=(",", ":")) + "\n", encoding="utf-8")
-    (folder / "claims.md").write_text("\n".join(_catalogue(names, known)), encoding="utf-8")
+    _put(ledger, json.dumps(known, separators=(",", ":"), allow_nan=False) + "\n")
+    _put(folder / "claims.md", "\n".join(_catalogue(names, known)))
 
 
 def small(figure):

@@ -196,12 +196,13 @@ class PfOdeIsWgf(Claim):
             m.kl.append(self._kl(law, x, t))
             m.slope.append(self._slope(lambda t: self._kl(law, x, t), t))
             m.dissipation.append(-torch.trapezoid(p * relative[:, 0] ** 2, x[:, 0]).item())
-            v = velocity(law.score, VP2)(x, t)
-            m.mismatch.append((v + 0.5 * VP2.g2(t) * relative).abs().max().item())
+            v = self._quantile_velocity(law, x, t)
+            inside = p > 1e-6
+            m.mismatch.append((v + 0.5 * VP2.g2(t) * relative)[inside].abs().max().item())
         m.gaussian = self._gaussian()
         m.excess = self._excess(seed)
         straight = gmm_1d(Flow())
-        m.fits = {"vp2": self._fit(law, x, 0.3), "flow": self._fit(straight, x, 0.3)}
+        m.fits = {"flow": self._fit(straight, x, 0.3)}
         return m
 
     @staticmethod
@@ -209,6 +210,17 @@ class PfOdeIsWgf(Claim):
         log_p = law.log_prob(x, t)
         log_pi = -0.5 * x[:, 0] ** 2 - 0.5 * torch.log(torch.tensor(2 * torch.pi, dtype=torch.float64))
         return torch.trapezoid(log_p.exp() * (log_p - log_pi), x[:, 0]).item()
+
+    @staticmethod
+    def _quantile_velocity(law, x, t, h=1e-4):
+        """-(dF/dt) / p, the one velocity on a line that carries p_t, from distribution functions alone."""
+
+        def F(t):
+            sd = (VP2.alpha(t) ** 2 * law.covariances.c + VP2.sigma(t) ** 2).sqrt()
+            return torch.special.ndtr((x - VP2.alpha(t) * law.means[:, 0]) / sd) @ law.weights
+
+        rate = (F(t - 2 * h) - 8 * F(t - h) + 8 * F(t + h) - F(t + 2 * h)) / (12 * h)
+        return (-rate / law.log_prob(x, t).exp())[:, None]
 
     @staticmethod
     def _slope(f, t, h=1e-3):
@@ -243,12 +255,13 @@ class PfOdeIsWgf(Claim):
         return (1 - inner(v, g) ** 2 / (inner(g, g) * inner(v, v))).clamp_min(0).sqrt().item()
 
     def rows(self, m):
-        yield at_most("gmm-1d: velocity and -(beta / 2) grad log(p / pi)", max(m.mismatch), 1e-10)
+        yield at_most(
+            "gmm-1d: velocity of the quantiles and -(beta / 2) grad log(p / pi)", max(m.mismatch), 1e-5
+        )
         for t, a, b in zip(self.times, m.slope, m.dissipation, strict=True):
             yield equal(f"gmm-1d, t = {t:g}: dKL/dt and dissipation", a, b, 1e-7)
         yield equal("Gaussian, t = 0.3: dKL/dt and dissipation", *m.gaussian, 1e-7)
         yield within_errors("gauge: added energy minus (g^4 / 4) |r|^2", m.excess[0], 0.0, m.excess[1])
-        yield at_most("vp2: v is along grad log(p / pi)", m.fits["vp2"], 1e-6)
 
     def controls(self, m):
         yield at_most("straight path: v is along grad log(p / pi)", m.fits["flow"], 1e-2)

@@ -53,7 +53,7 @@ class IMmseDeBruijn(Claim):
             m.slope.append(derivative(H, s**2, 2e-3 * s**2))
             m.fisher.append(0.5 * fisher)
             m.info_slope.append(derivative(I, s**-2, 2e-3 * s**-2))
-            m.half_mmse.append(0.5 * (s**2 - s**4 * fisher))
+            m.half_mmse.append(0.5 * self._mmse(law, x, s))
         self._gaussian(m)
         return m
 
@@ -65,6 +65,11 @@ class IMmseDeBruijn(Claim):
     @staticmethod
     def _fisher(law, x, s):
         return integral(law.log_prob(x, s).exp() * law.score(x, s)[:, 0] ** 2, x)
+
+    @staticmethod
+    def _mmse(law, x, s):
+        """E Var[x0 | x_s] = s^2 E J, from the library's Jacobian of the denoiser."""
+        return s**2 * integral(law.log_prob(x, s).exp() * law.denoiser_jacobian(x, s)[:, 0, 0], x)
 
     @staticmethod
     def _gaussian(m):

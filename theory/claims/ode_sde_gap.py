@@ -413,7 +413,7 @@ class FpRegulariserTradeoff(Claim):
     """
 
     card = dict(code="B5", tier=3, topic="ode-sde-gap", paper="2311.15996", source="Deveney et al. 2023, sect. 4 (qualitative)",
-                found="The denoising loss does not rise with the weight here (both within 1 %), as the paper reports it does.")  # fmt: skip
+                found="The denoising loss did not rise with the weight here (both within 1 %).")  # fmt: skip
     weights, steps, batch, n = (0.0, 0.1, 1.0), 4000, 1000, 20_000
 
     def measure(self, seed):

@@ -192,7 +192,7 @@ class FiniteProbeTrace(Claim):
     """E[v . (s(x + delta v) - s(x))] / delta = tr Hess log p_t + O(delta^2), v ~ N(0, I): exact at delta = 1 for linear s alone.
 
     Expand s in delta: odd terms have no mean, and the third derivative leaves delta^2. The printed estimator has delta = 1. Left:
-    means over 200 000 pairs +-v of the library's score, at a point between two modes. Right: the trace from the components, and the order of
+    means over 100 000 pairs +-v of the library's score, at a point between two modes. Right: the trace from the components, and the order of
     the bias. The score of a Gaussian is linear: no bias at any delta.
     """
 

@@ -258,7 +258,7 @@ class PriorMismatch(Claim):
     data), and KL(p_T || N) = O(alpha_T^4).
 
     For N(0, v): V_T - 1 = alpha_T^2 (v - 1). The ODE multiplies by sqrt(v / V_T), so its error is that of sqrt(1 / V_T); the
-    SDE forgets the start: it contracts a difference of variances by (v alpha_T / V_T)^2 more. With a mean m the start is
+    SDE forgets the start: it contracts a difference of variances by (v alpha_T / V_T)^2, the ODE by v / V_T. With a mean m the start is
     off by alpha_T m, and powers drop to alpha_T and alpha_T^2. Left: moments of the reverse family driven by the library's
     score. Right: the powers, and reference numbers.
     """

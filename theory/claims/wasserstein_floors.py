@@ -102,13 +102,14 @@ class BuresW2(Claim):
 class EmpiricalW2Rate(Claim):
     """Two exact samples of n points on a cube are n^-1/2 (d = 1), (log n / n)^1/2 (d = 2), n^-1/d (d >= 3) apart in W2.
 
-    Fournier and Guillin 2015; Ajtai, Komlos, Tusnady 1984 for d = 2. Left: log-log slopes of the library's exact distance
-    over n = 64 to 1024, averaged over pairs. Right: slopes measured before, which approach the limits from below in size.
+    For laws with a density bounded below: Bobkov and Ledoux 2019 (d = 1), Ajtai, Komlos, Tusnady 1984 (d = 2), Talagrand 1994 (d >= 3);
+    without that only n^-1/4 is sure up to d = 3 (Fournier and Guillin 2015). Left: log-log slopes of the library's exact distance
+    over n = 64 to 1024, averaged over pairs. Right: slopes measured before, not yet those of large n.
     A sampler cannot be told from the truth below this floor.
     """
 
     card = dict(code="A15", tier=1, topic="identities", paper="Fournier and Guillin 2015",
-                source="Fournier and Guillin 2015, Thm. 1", found="")  # fmt: skip
+                source="Bobkov and Ledoux 2019; Ajtai, Komlos, Tusnady 1984; Talagrand 1994", found="")  # fmt: skip
     counts, dimensions = (64, 128, 256, 512, 1024), (1, 2, 3, 5, 8)
     reference = (-0.51, -0.42, -0.34, -0.23, -0.15)
     pairs = (60, 40, 24, 10, 4)
@@ -204,7 +205,7 @@ class SlicedW2Floor(Claim):
         yield equal("d = 2: floor at n = 4096", m.sliced[2][-1], 0.040, 0.012)
 
     def controls(self, m):
-        yield equal("exact W2 in 32 dimensions: slope", slope(m.exact_counts, m.exact), -0.47, 0.3)
+        yield equal("exact W2 in 32 dimensions: slope", slope(m.exact_counts, m.exact), -0.47, 0.37)
 
     def plot(self, m, figure):
         ax = figure.subplots()
@@ -219,8 +220,8 @@ class MultimodalFloor(Claim):
     """W2^2 between two samples is at least |w - w'| Delta^2 for modes Delta apart with shares w, w': a floor of n^-1/4.
 
     Mass |w - w'| must cross the gap. Two exact samples have |w - w'| of order n^-1/2, so W2 is of order n^-1/4; with the
-    same number of points in each mode (stratified draws) the floor of one mode is back. Left: the library's exact distance
-    between draws of two Gaussians at -5 and 5. Right: the bound, slopes and levels measured before.
+    same number of points in each mode (stratified draws) the floor of one mode is back. Left: distances of sorted draws of two
+    Gaussians at -5 and 5, which are the library's exact distance. Right: the bound, slopes and levels measured before.
     """
 
     card = dict(code="A17", tier=0, topic="identities", paper="Bobkov and Ledoux 2019",

@@ -11,8 +11,8 @@ from workbench.cli import Parser
 def main(argv):
     """Check the chosen claims one by one; status 1 if one does not hold or a control does not break."""
     args = flags().parse_args(argv)
-    if args.seed < 0:
-        raise BadInput(f"--seed = {args.seed} should not be negative")
+    if not 0 <= args.seed < 2**64:
+        raise BadInput(f"--seed = {args.seed} should be from 0 to 2**64 - 1")
     chosen = chosen_claims(args.claims, args.tier)
     folder, home = made("--plot", args.plot), made("--page", args.page)
     findings = []
@@ -22,11 +22,11 @@ def main(argv):
             write(folder, findings[-1])
         if not args.json:
             tell(findings, args.details)
-    pages(folder, home, findings)
     if args.json:
-        print(json.dumps([finding.json() for finding in findings], indent=1))
+        print(json.dumps([finding.json() for finding in findings], indent=1, allow_nan=False))
     else:
         print(verdict(findings))
+    pages(folder, home, findings)
     return 0 if all(f.holds and f.control_fails for f in findings) else 1
 
 
@@ -34,7 +34,12 @@ def flags():
     """`workbench verify [CLAIM ...] [--tier N] [--seed S] [--plot DIR] [--page DIR] [--details] [--json]`."""
     parser = Parser("workbench verify", description=__doc__)
     add = parser.add_argument
-    add("claims", nargs="*", metavar="CLAIM", help="an id, a code (B1), a letter (B), a file or a topic; all")
+    add(
+        "claims",
+        nargs="*",
+        metavar="CLAIM",
+        help="an id, a code (B1), a letter (B), a file or a topic (none: all)",
+    )
     tiers = "0 identities, 1 Monte Carlo, 2 minutes, 3 trains a network"
     known = f"all tiers up to it: {tiers} (default 1; a claim named by itself runs whatever its tier)"
     add("--tier", type=int, choices=range(4), help=known)
@@ -68,9 +73,11 @@ def chosen_claims(words, tier):
     from theory import claims
 
     highest = 1 if tier is None else tier
+    words = [] if words == ["all"] else words
     chosen = claims.select(*words)
-    alone = words and len(chosen) == len(words) and tier is None
-    kept = chosen if alone else [entry for entry in chosen if entry.card["tier"] <= highest]
+    named = {word.lower() for word in words if tier is None}
+    alone = lambda entry: bool(named & {entry.name, entry.card["code"].lower()})
+    kept = [entry for entry in chosen if entry.card["tier"] <= highest or alone(entry)]
     if not kept:
         raise BadInput(
             f"{' '.join(words) or 'claims'}: none is of a tier up to {highest}; use a higher --tier"
@@ -97,15 +104,20 @@ def made(flag, folder):
         raise BadInput(f"{flag} is empty; name a folder")
     if path.exists() and not path.is_dir():
         raise BadInput(f"{flag} = {folder} is a file; name a folder")
-    path.mkdir(parents=True, exist_ok=True)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        probe = path / ".writable"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise BadInput(f"{flag} = {folder}: {error.strerror}; name a folder that can be written") from None
     return path
 
 
 def write(folder, finding):
     """DIR/<id>.json and DIR/<id>.png, each complete or absent."""
-    (folder / f"{finding.name}.json.part").write_text(
-        json.dumps(finding.json(), indent=1) + "\n", encoding="utf-8"
-    )
+    text = json.dumps(finding.json(), indent=1, allow_nan=False) + "\n"
+    (folder / f"{finding.name}.json.part").write_text(text, encoding="utf-8")
     (folder / f"{finding.name}.json.part").replace(folder / f"{finding.name}.json")
     finding.plot().savefig(folder / f"{finding.name}.png.part", dpi=110, format="png")
     (folder / f"{finding.name}.png.part").replace(folder / f"{finding.name}.png")
@@ -146,7 +158,7 @@ def verdict(findings):
     seconds = sum(f.seconds for f in findings)
     if not bad:
         return (
-            f"\n{len(findings)} claims hold in {rows} rows, and their {controls} controls break as they should; "
+            f"\nClaims that hold: {len(findings)}, in {rows} rows; controls, which break as they should: {controls}; "
             f"{seconds:.0f} s. Shown: the tightest row and the control nearest to holding; --details shows all."
         )
     return f"\n{len(bad)} of {len(findings)} claims fail: {', '.join(f'{f.code} {f.name}' for f in bad)}."
