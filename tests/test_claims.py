@@ -87,6 +87,17 @@ def test_a_side_that_is_not_a_number_is_still_json(monkeypatch, capsys):
     assert json.loads(capsys.readouterr().out)[0]["rows"][0]["left"] == "nan"
 
 
+def test_a_claim_that_raises_does_not_hold_and_the_others_go_on(monkeypatch, tmp_path, capsys):
+    def fails(self, seed):
+        raise RuntimeError("no convergence")
+
+    monkeypatch.setattr(load("claims", "tweedie-second-order"), "measure", fails)
+    assert main(["verify", "A1", "A2", "--json", "--plot", str(tmp_path)]) == 1
+    first, second = json.loads(capsys.readouterr().out)
+    assert first["holds"] and not second["holds"] and "no convergence" in second["error"]
+    assert main(["verify", "A2"]) == 1 and "RAISED RuntimeError: no convergence" in capsys.readouterr().out
+
+
 def test_rows():
     assert equal("", 1.0, 1.05, 0.1).holds and equal("", 1.0, 1.2, 0.1).breaks
     assert at_most("", 1.0, 0.95, 0.1).holds and at_most("", 2.0, 1.0, 0.1).breaks

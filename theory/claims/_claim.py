@@ -123,6 +123,7 @@ class Finding:
     seconds: float
     claim: Claim = field(repr=False)
     measured: Any = field(repr=False)
+    error: str = ""  # what was raised in place of rows
 
     @property
     def holds(self):
@@ -171,11 +172,15 @@ class Finding:
             controls=[side(row, "breaks", row.breaks) for row in self.controls],
             seed=self.seed,
             seconds=round(self.seconds, 3),
+            **(dict(error=self.error) if self.error else {}),
         )
 
     def block(self):
         """The statement, and every row and control with both sides, as text."""
-        lines = [f"{self.code} {self.name}: {self.statement}"]
+        lines = [
+            f"{self.code} {self.name}: {self.statement}",
+            *([f"  raised {self.error}"] if self.error else []),
+        ]
         for row in self.rows:
             verdict = "holds" if row.holds else "FAILS"
             lines.append(f"  {sides(row)} +- {row.margin:<8.2g} {verdict:14} {row.case}")

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import torch
 
-from theory.claims._claim import Claim, at_least, at_most
+from theory.claims._claim import Claim, at_least, at_most, within_errors
 from theory.distributions.boxes import Checkerboard
 from theory.distributions.hidden_markov import HiddenMarkov
 from theory.distributions.independent_laplace import IndependentLaplace
@@ -67,7 +67,17 @@ class TweedieFirstOrder(Claim):
         for name, law in cases.items():
             found = [self._errors(law, t, seed) for t in TIMES]
             m.errors[name], m.without_alpha[name], m.plain_sigma[name] = zip(*found, strict=True)
+        m.slope = self._slope(cases["gmm-3"], 0.4, seed)
         return m
+
+    @staticmethod
+    def _slope(law, t, seed, n=40_000):
+        """The slope of x0 on D(x_t) through the origin, and its error, over n draws."""
+        x0 = law.sample(n, seed)
+        x = law.process.alpha(t) * x0 + law.process.sigma(t) * Rng(seed, "regression").normal(x0)
+        D = law.denoise(x, t)
+        rows = ((x0 - D) * D).sum(1) / D.square().sum(1).mean()
+        return 1 + rows.mean().item(), (rows.std() / n**0.5).item()
 
     @staticmethod
     def _errors(law, t, seed):
@@ -83,6 +93,7 @@ class TweedieFirstOrder(Claim):
     def rows(self, m):
         for name, errors in m.errors.items():
             yield at_most(f"{name}: largest relative error over six times", max(errors), self.margin)
+        yield within_errors("gmm-3: slope of x0 on its denoised signal", m.slope[0], 1.0, m.slope[1])
 
     def controls(self, m):
         for name in m.errors:

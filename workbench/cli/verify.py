@@ -18,7 +18,7 @@ def main(argv):
     findings = []
     for entry in chosen:
         findings.append(verified(entry, args.seed))
-        if folder is not None:
+        if folder is not None and not findings[-1].error:
             write(folder, findings[-1])
         if not args.json:
             tell(findings, args.details)
@@ -65,7 +65,7 @@ def pages(folder, home, findings):
     if folder is not None:
         _page.index(folder)
     if home is not None:
-        _page.page(home, findings)
+        _page.page(home, [finding for finding in findings if not finding.error])
 
 
 def chosen_claims(words, tier):
@@ -89,10 +89,16 @@ def chosen_claims(words, tier):
 
 
 def verified(entry, seed):
-    """The finding of one entry."""
+    """The finding of one entry; a claim that raises does not hold, and the others go on."""
+    from theory.claims._claim import Finding
     from workbench.catalogue import load
 
-    return load("claims", entry.name)().verify(entry.name, seed)
+    claim = load("claims", entry.name)()
+    try:
+        return claim.verify(entry.name, seed)
+    except (ArithmeticError, RuntimeError, ValueError) as error:
+        words = " ".join(f"{type(error).__name__}: {error}".split())
+        return Finding(entry.name, entry.card["code"], (), (), seed, 0.0, claim, None, words)
 
 
 def made(flag, folder):
@@ -146,6 +152,8 @@ def line(finding):
 
 def word(finding):
     """What the finding comes to."""
+    if finding.error:
+        return f"RAISED {finding.error}"
     if not finding.holds:
         return "DOES NOT HOLD"
     return "holds" if finding.control_fails else "CONTROL DOES NOT BREAK"
