@@ -108,7 +108,9 @@ class Rings(Analytic):
         """The law of x_t: smaller rings, thicker."""
         a, s = self.process.alpha(t).item(), self.process.sigma(t).item()
         thickness = (s**2 + (a * self.thickness) ** 2) ** 0.5
-        return Rings([a * r for r in self.radii], thickness, self.weights, self.dtype, self.process)
+        law = Rings([a * r for r in self.radii], thickness, self.weights.cpu(), self.dtype, self.process)
+        law.circles, law.weights, law.device = [c.at(t) for c in self.circles], self.weights, self.device
+        return law
 
     def mixture(self):
         """The Gaussian mixture on nodes around each ring, equal to the law to rounding."""
